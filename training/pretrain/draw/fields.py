@@ -55,7 +55,7 @@ def normalise(field: npt.NDArray[np.floating], low: float = 0.0, high: float = 1
 
 def smoothstep(low: float, high: float, field: Field) -> Field:
     """Hermite step from 0 at `low` to 1 at `high` (low > high gives the falling step)."""
-    t = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1).astype(np.float32)
+    t: Field = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
@@ -362,7 +362,14 @@ def colour_name(rgb: Sequence[float] | npt.NDArray[np.float32]) -> str:
         return "beige" if s < 0.4 else "light brown"
     if 0.02 < h < 0.13 and v < 0.6:
         return "dark brown" if v < 0.3 else "brown"
-    bounds = ((0.03, "red"), (0.11, "orange"), (0.19, "yellow"), (0.43, "green"), (0.53, "turquoise"), (0.71, "blue"))
+    bounds: tuple[tuple[float, str], ...] = (
+        (0.03, "red"),
+        (0.11, "orange"),
+        (0.19, "yellow"),
+        (0.43, "green"),
+        (0.53, "turquoise"),
+        (0.71, "blue"),
+    )
     bounds += ((0.82, "purple"), (0.95, "pink"), (1.01, "red"))
     name = next(word for limit, word in bounds if h < limit)
     return f"dark {name}" if v < 0.35 else f"light {name}" if v > 0.75 and s < 0.4 else name
