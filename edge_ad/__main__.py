@@ -1,0 +1,5 @@
+"""`python -m edge_ad` is `edge-ad`."""
+
+from edge_ad.cli import main
+
+main()
