@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from edge_ad.training.pretrain.draw import fields
 from edge_ad.training.pretrain.draw.fields import Field, colour
 from edge_ad.training.pretrain.draw.picture import Draw, Picture
