@@ -219,4 +219,5 @@ def _grey_8_bit(values: NDArray[Any], name: Path) -> Picture:
         if low < 0 or high > 65535:
             raise InputError(f"{name}: pixel values reach {low}..{high}; save it as 8- or 16-bit grey (0..65535)")
         top = 65535.0 if high > MAX_12_BIT else float(MAX_12_BIT)
-    return np.rint(values.astype(np.float32) * np.float32(255.0 / top)).astype(np.uint8)
+    scaled: Picture = np.rint(values.astype(np.float32) * np.float32(255.0 / top)).astype(np.uint8)
+    return scaled

@@ -90,8 +90,12 @@ def find_regions(values: NDArray[Any], threshold: float, min_area: int = 1) -> l
     if count == 0:
         return []
     areas, boxes, peaks = region_areas(labels, count), region_boxes(labels, count), region_peaks(labels, count, values)
-    order = np.argsort(-peaks, kind="stable")
-    return [Region(*map(int, boxes[i]), int(areas[i]), float(peaks[i])) for i in order if areas[i] >= min_area]
+    found = []
+    for i in np.argsort(-peaks, kind="stable"):
+        if areas[i] >= min_area:
+            x, y, width, height = (int(value) for value in boxes[i])
+            found.append(Region(x, y, width, height, int(areas[i]), float(peaks[i])))
+    return found
 
 
 def rescale_region(region: Region, source: tuple[int, int], target: tuple[int, int]) -> Region:
