@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-
 from edge_ad.training.pretrain.draw.backgrounds import background
 from edge_ad.training.pretrain.draw.picture import Draw, Picture
 from edge_ad.training.pretrain.draw.scene import Light, Part, Scene, render
@@ -75,8 +74,9 @@ def lay(rng: np.random.Generator, size: int, item: Item) -> Picture:
         caption = f"{words} {item.plural} on {place}"
     else:
         angle = angle_of(rng, item.spin)
-        # the longer side takes 30 to 95 % of the frame, mostly more than half
-        share = 0.3 + 0.65 * math.sqrt(rng.random())
+        # the longer side takes 30 to 95 % of the frame, mostly more than half; slender parts more, or they vanish
+        slender = max(item.half) / min(item.half)
+        share = (0.3 + 0.65 * math.sqrt(rng.random())) * min(max(slender / 2.5, 1.0), 1.4)
         scale = share * size / (2 * max(item.half))
         room = max(0.5 * size * (1 - share), 1.0)
         centre = size / 2 + rng.uniform(-0.8, 0.8, 2) * room

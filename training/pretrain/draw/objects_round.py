@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
-
 from edge_ad.training.pretrain.draw import shapes as sh
 from edge_ad.training.pretrain.draw.fields import colour, colour_name
 from edge_ad.training.pretrain.draw.layout import Item
@@ -182,7 +182,7 @@ def bottle_neck(rng: np.random.Generator) -> Item:
         r, angle = np.hypot(y, x), np.arctan2(y, x)
         width = max(soft, px)
         tone = np.full_like(r, tones[0])
-        for radius, (before, after) in zip(rings, zip(tones, tones[1:])):
+        for radius, (before, after) in zip(rings, pairwise(tones)):
             tone += (after - before) / (1 + np.exp(-np.clip((r - np.float32(radius)) / np.float32(width), -30, 30)))
         light = np.zeros_like(r)
         for radius, at, span, thick in arcs:

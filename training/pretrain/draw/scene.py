@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-
 from edge_ad.training.pretrain.draw.shapes import Field
+from scipy import ndimage
 
 
 class Paint:

@@ -51,14 +51,14 @@ def polygon(y: Field, x: Field, sides: int, apothem: float) -> Field:
 
 
 def gear(y: Field, x: Field, teeth: int, radius: float, depth: float, slope: float = 2.5) -> Field:
-    """Spur gear of tip radius `radius` and tooth depth `depth`; flanks steeper with `slope`; a bound near the flanks."""
+    """Spur gear of tip radius `radius`, tooth depth `depth`, flanks steeper with `slope`; a bound near the flanks."""
     wave = np.clip(np.float32(slope) * np.cos(np.arctan2(y, x) * teeth), -1, 1)
     distance = np.hypot(y, x) - np.float32(radius - depth / 2) - np.float32(depth / 2) * wave
     return distance * np.float32(0.6)  # keeps the gradient near 1 on the flanks, so that edges stay one pixel soft
 
 
 def outline(y: Field, x: Field, radius: float, cosines: npt.ArrayLike, sines: npt.ArrayLike) -> Field:
-    """Blob whose radius is `radius` (1 + sum of `cosines[k]` cos((k+1)a) + `sines[k]` sin((k+1)a)); a bound far away."""
+    """Blob of radius `radius` (1 + sum of `cosines[k]` cos((k+1)a) + `sines[k]` sin((k+1)a)); a bound far away."""
     angle = np.arctan2(y, x)
     bend = np.ones_like(angle)
     for k, (c, s) in enumerate(zip(np.asarray(cosines), np.asarray(sines)), start=1):
