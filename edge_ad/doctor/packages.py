@@ -76,7 +76,7 @@ def requirements() -> list[Requirement]:
 def check_packages() -> dict[str, list[Check]]:
     """A list of checks for each extra ("base" first).
 
-    A missing package is wrong in an extra whose first package is installed; otherwise it is a plain fact.
+    A missing or too old package is wrong in an extra whose first package is installed; otherwise it is a plain fact.
     """
     groups: dict[str, list[Requirement]] = {"base": []}
     for item in requirements():
@@ -100,5 +100,6 @@ def _check(item: Requirement, found: str | None, wanted: bool) -> Check:
         wrong = wanted and (item.extra == "base" or not item.some_platforms)
         return Check(item.name, False if wrong else None, "not installed", mend)
     if item.minimum and as_numbers(found) < as_numbers(item.minimum):
-        return Check(item.name, False, f"{found} is older than {item.minimum}", f"pip install --upgrade {item.name}")
+        old = f"{found} is older than {item.minimum}"
+        return Check(item.name, False if wanted else None, old, f"pip install --upgrade {item.name}")
     return Check(item.name, True, found)
