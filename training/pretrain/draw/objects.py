@@ -6,9 +6,7 @@ from edge_ad.training.pretrain.draw import objects_electric, objects_long, objec
 from edge_ad.training.pretrain.draw.layout import family
 from edge_ad.training.pretrain.draw.picture import Draw
 
-OBJECTS: dict[str, Draw] = {
-    name: family(make)
-    for theme in (objects_round, objects_long, objects_electric, objects_packed)
-    for name, make in theme.MAKERS.items()
-}
+_MAKERS = objects_round.MAKERS | objects_long.MAKERS | objects_electric.MAKERS | objects_packed.MAKERS
+
+OBJECTS: dict[str, Draw] = {name: family(make) for name, make in _MAKERS.items()}
 """Family name -> drawing function."""

@@ -9,20 +9,17 @@ from edge_ad.training.pretrain.draw import shapes as sh
 from edge_ad.training.pretrain.draw.fields import colour, colour_name
 from edge_ad.training.pretrain.draw.layout import Item
 from edge_ad.training.pretrain.draw.materials import TILE, Colour, metal, plain, shade
+from edge_ad.training.pretrain.draw.mounted import GOLD, PRINT, SOLDER, block, round_can
 from edge_ad.training.pretrain.draw.prints import Artwork, code, matrix
 from edge_ad.training.pretrain.draw.scene import Paint
 from edge_ad.training.pretrain.draw.shapes import Field
-
-_SOLDER = np.asarray([0.78, 0.79, 0.8], np.float32)
-_GOLD = np.asarray([0.85, 0.68, 0.32], np.float32)
-_PRINT = np.asarray([0.92, 0.93, 0.9], np.float32)
 
 
 def board(rng: np.random.Generator) -> Item:
     """Printed circuit board: traces, vias, pads, chips, resistors, capacitors, silk-screen print."""
     mask = colour(rng, "board")
     trace = np.clip(mask * np.float32(rng.uniform(1.15, 1.5)) + np.float32(0.03), 0, 1)
-    pads = _GOLD if rng.random() < 0.4 else _SOLDER
+    pads = GOLD if rng.random() < 0.4 else SOLDER
     hx = rng.uniform(0.6, 1.0)
     half = (0.97, hx)
     copper, pad, silk = (Artwork(half) for _ in range(3))
@@ -111,68 +108,15 @@ def board(rng: np.random.Generator) -> Item:
         paint.add(ink, trace, height=ink * np.float32(0.004), gloss=0.15, extend=False)
         ink = pad.at(y, x)
         paint.add(ink, pads, height=ink * np.float32(0.02), gloss=0.6, metal=0.8, extend=False)
-        paint.add(silk.at(y, x), _PRINT, extend=False)
+        paint.add(silk.at(y, x), PRINT, extend=False)
         for cy, cx, h, w, tint, rise in bodies:
-            _block(paint, y, x, px, (cy, cx), (h, w), tint, rise)
+            block(paint, y, x, px, (cy, cx), (h, w), tint, rise)
         for cy, cx, r, tint in rounds:
-            _can(paint, y, x, px, (cy, cx), r, tint)
-        return paint.add(tall.at(y, x), _PRINT * np.float32(0.75), extend=False)
+            round_can(paint, y, x, px, (cy, cx), r, tint)
+        return paint.add(tall.at(y, x), PRINT * np.float32(0.75), extend=False)
 
     return Item(part, f"{colour_name(mask)} printed circuit board", "circuit boards", half=half, many=0.1,
                 spin="square", thickness=0.04)  # fmt: skip
-
-
-def _window(y: Field, x: Field, at: tuple[float, float], reach: float) -> tuple[slice, slice] | None:
-    """Rows and columns of the coordinates within `reach` of a point, so that small details cost little."""
-    near = (np.abs(y - np.float32(at[0])) < reach) & (np.abs(x - np.float32(at[1])) < reach)
-    rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
-    if not len(rows):
-        return None
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _put(paint: Paint, w: tuple[slice, slice], alpha: Field, tone: object, height: Field, gloss: float) -> None:
-    """`Paint.add` inside a window, on what is there."""
-    alpha = alpha * paint.alpha[w]
-    paint.colour[w] += alpha[..., None] * (np.asarray(tone, np.float32) - paint.colour[w])
-    paint.height[w] += alpha * (height - paint.height[w])
-    paint.gloss[w] += alpha * (np.float32(gloss) - paint.gloss[w])
-    paint.metal[w] *= 1 - alpha
-
-
-def _block(
-    paint: Paint,
-    y: Field,
-    x: Field,
-    px: float,
-    at: tuple[float, float],
-    half: tuple[float, float],
-    tint: Colour,
-    rise: float,
-) -> None:
-    """A box-shaped body on a board, with the shadow it throws on the board."""
-    w = _window(y, x, at, max(half) + 0.08)
-    if w is None:
-        return
-    v, u = y[w] - np.float32(at[0]), x[w] - np.float32(at[1])
-    d = sh.box(v, u, *half, 0.01)
-    dark = np.float32(0.45) * np.clip(1 - d / np.float32(0.04), 0, 1) * (d > 0)
-    paint.colour[w] *= (1 - dark)[..., None]
-    _put(paint, w, sh.cover(d, px), tint, np.float32(rise) + sh.chamfer(d, 0.02), 0.12)
-
-
-def _can(paint: Paint, y: Field, x: Field, px: float, at: tuple[float, float], r: float, tint: Colour) -> None:
-    """An electrolytic capacitor from above: a metal disc with a polarity mark."""
-    w = _window(y, x, at, r + 0.08)
-    if w is None:
-        return
-    v, u = y[w] - np.float32(at[0]), x[w] - np.float32(at[1])
-    d = sh.disc(v, u, r)
-    dark = np.float32(0.5) * np.clip(1 - d / np.float32(0.06), 0, 1) * (d > 0)
-    paint.colour[w] *= (1 - dark)[..., None]
-    face = np.where((u > r * 0.55)[..., None], np.float32(0.12), _SOLDER)
-    rim = sh.cover(sh.ring(v, u, r * 0.85, r), px)
-    _put(paint, w, sh.cover(d, px), face + rim[..., None] * (tint - face), np.float32(0.05) + sh.bevel(d, 0.02), 0.4)
 
 
 def chip(rng: np.random.Generator) -> Item:
@@ -191,7 +135,7 @@ def chip(rng: np.random.Generator) -> Item:
         matrix(rng, art, (hy * 0.3, hx * 0.45, hy * 0.85, hx * 0.45 + hy * 0.5))
     ink = np.float32(rng.uniform(0.35, 0.95))
     notch = rng.random() < 0.5
-    lead = _SOLDER * np.float32(rng.uniform(0.75, 1.1))
+    lead = SOLDER * np.float32(rng.uniform(0.75, 1.1))
 
     def part(y: Field, x: Field, px: float) -> Paint:
         paint = Paint(y.shape)
@@ -205,7 +149,7 @@ def chip(rng: np.random.Generator) -> Item:
             mark = sh.disc(y, x + np.float32(hx), 0.12)
         height = np.float32(0.1) + sh.chamfer(d, 0.05) - np.clip(-mark, 0, np.float32(0.03))
         paint.add(sh.cover(d, px), body.texture(y, x), height=height, gloss=body.gloss * 0.4)
-        return paint.add(art.at(y, x) * np.float32(0.85), ink * _PRINT, extend=False)
+        return paint.add(art.at(y, x) * np.float32(0.85), ink * PRINT, extend=False)
 
     return Item(part, f"{colour_name(body.colour)} integrated circuit chip with pins", "chips",
                 half=(hy + 0.18, hx + (0.18 if four else 0)), many=0.3, spin="square", thickness=0.1)  # fmt: skip
@@ -218,7 +162,7 @@ def connector(rng: np.random.Generator) -> Item:
     pitch = 1.7 / n
     hy = min(rows * pitch / 2 + 0.12, 0.9)
     female, r = rng.random() < 0.5, pitch * rng.uniform(0.22, 0.34)
-    contact = _GOLD if rng.random() < 0.5 else _SOLDER
+    contact = GOLD if rng.random() < 0.5 else SOLDER
     round_pin, nose = rng.random() < 0.5, rng.uniform(0.1, 0.3)
     well = shade(body.colour, 0.35)
 
@@ -249,7 +193,7 @@ def plug(rng: np.random.Generator) -> Item:
     body = plain(rng, "plastic") if rng.random() < 0.5 else plain(rng, str(rng.choice(["light", "dark"])))
     pins, round_body = int(rng.integers(2, 4)), rng.random() < 0.6
     flat, at = rng.random() < 0.4, rng.uniform(0.35, 0.5)
-    contact = _GOLD if rng.random() < 0.4 else _SOLDER
+    contact = GOLD if rng.random() < 0.4 else SOLDER
 
     def part(y: Field, x: Field, px: float) -> Paint:
         paint = Paint(y.shape)
@@ -284,13 +228,13 @@ def fuse(rng: np.random.Generator) -> Item:
             wire = np.abs(y - np.float32(bend) * np.cos(x * 2)) - np.float32(0.012)
             paint.add(sh.cover(np.maximum(wire, tube), px), np.full(3, 0.35, np.float32), gloss=0.3)
             ends = sh.box(y, np.abs(x) - np.float32(0.8), r * 1.06, 0.18, 0.02)
-            return paint.add(sh.cover(ends, px), _SOLDER, height=_round(y, r * 1.06), gloss=0.6, metal=1)
+            return paint.add(sh.cover(ends, px), SOLDER, height=_round(y, r * 1.06), gloss=0.6, metal=1)
         legs = sh.box(y - np.float32(0.5), np.abs(x) - np.float32(0.42), 0.45, 0.13, 0.03)
-        paint.add(sh.cover(legs, px), _SOLDER, height=sh.bevel(legs, 0.03), gloss=0.5, metal=0.9)
+        paint.add(sh.cover(legs, px), SOLDER, height=sh.bevel(legs, 0.03), gloss=0.5, metal=0.9)
         d = sh.box(y + np.float32(0.35), x, 0.45, 0.72, 0.06)
         height = np.float32(0.05) + sh.bevel(d, 0.05) - np.clip(-sh.box(y + 0.35, x, 0.3, 0.55, 0.04), 0, 0.02)
         paint.add(sh.cover(d, px), tint, height=height.astype(np.float32), gloss=0.4)
-        return paint.add(art.at(y + np.float32(0.35), x), _PRINT, extend=False)
+        return paint.add(art.at(y + np.float32(0.35), x), PRINT, extend=False)
 
     name = "glass tube fuse with metal caps" if glass else f"{colour_name(tint)} blade fuse"
     half = (r * 1.1, 0.99) if glass else (0.97, 0.75)
@@ -306,7 +250,7 @@ def led(rng: np.random.Generator) -> Item:
     """Light-emitting diode, from above or from the side with its leads."""
     tint = colour(rng, "plastic") if rng.random() < 0.8 else colour(rng, "light")
     above = rng.random() < 0.4
-    lead = _SOLDER * np.float32(rng.uniform(0.8, 1.0))
+    lead = SOLDER * np.float32(rng.uniform(0.8, 1.0))
 
     def part(y: Field, x: Field, px: float) -> Paint:
         paint = Paint(y.shape)
@@ -357,7 +301,7 @@ def battery(rng: np.random.Generator) -> Item:
         wrap = sh.box(y, x + np.float32(0.03), r, 0.91)
         tone = np.where((x > split)[..., None], second, sleeve)
         paint.add(sh.cover(wrap, px), tone, height=_round(y, r), gloss=0.4, metal=0.2)
-        return paint.add(art.at(np.arcsin(np.clip(y / np.float32(r), -1, 1)) * np.float32(r), x), _PRINT, extend=False)
+        return paint.add(art.at(np.arcsin(np.clip(y / np.float32(r), -1, 1)) * np.float32(r), x), PRINT, extend=False)
 
     name = f"{m.words} button cell battery" if flat else f"{colour_name(sleeve)} cylindrical battery"
     return Item(part, name, "batteries", half=(1.0, 1.0) if flat else (r + 0.01, 1.0), many=0.35, thickness=0.2)
@@ -370,7 +314,7 @@ def transistor(rng: np.random.Generator) -> Item:
     art.text(code(rng), -0.1, 0.0, 0.2)
     art.text(code(rng), 0.12, 0.0, 0.16)
     tab, spread = rng.random() < 0.7, rng.uniform(0.24, 0.34)
-    lead = _SOLDER * np.float32(rng.uniform(0.7, 1.0))
+    lead = SOLDER * np.float32(rng.uniform(0.7, 1.0))
 
     def part(y: Field, x: Field, px: float) -> Paint:
         paint = Paint(y.shape)
@@ -378,7 +322,7 @@ def transistor(rng: np.random.Generator) -> Item:
         paint.add(sh.cover(legs, px), lead, height=sh.bevel(legs, 0.03), gloss=0.5, metal=1)
         if tab:
             plate = sh.cut(sh.box(y + np.float32(0.55), x, 0.43, 0.48, 0.03), sh.disc(y + np.float32(0.74), x, 0.13))
-            paint.add(sh.cover(plate, px), _SOLDER, height=sh.bevel(plate, 0.02), gloss=0.4, metal=0.8)
+            paint.add(sh.cover(plate, px), SOLDER, height=sh.bevel(plate, 0.02), gloss=0.4, metal=0.8)
         d = sh.box(y + np.float32(0.17), x, 0.36, 0.5, 0.02 if tab else 0.3)
         height = np.float32(0.05) + sh.chamfer(d, 0.06)
         paint.add(sh.cover(d, px), body.texture(y, x), height=height, gloss=body.gloss * 0.4)
@@ -414,7 +358,7 @@ def switch(rng: np.random.Generator) -> Item:
         paint.add(sh.cover(well, px), frame.colour * np.float32(0.25), height=np.float32(0) * d, gloss=0)
         paint.add(sh.cover(top, px), knob.texture(y, x), height=height, gloss=knob.gloss)
         if kind == "rocker switch":
-            paint.add(art.at(y, x), _PRINT, extend=False)
+            paint.add(art.at(y, x), PRINT, extend=False)
         return paint
 
     name = f"{colour_name(frame.colour)} {kind}"
@@ -431,7 +375,7 @@ def resistor(rng: np.random.Generator) -> Item:
     def part(y: Field, x: Field, px: float) -> Paint:
         paint = Paint(y.shape)
         lead = sh.box(y, x, 0.022, 0.98)
-        paint.add(sh.cover(lead, px), _SOLDER, height=_round(y, 0.022), gloss=0.5, metal=1)
+        paint.add(sh.cover(lead, px), SOLDER, height=_round(y, 0.022), gloss=0.5, metal=1)
         waist = np.float32(r) * (np.float32(0.86) + np.float32(0.14) * np.clip((np.abs(x) - 0.2) * 12, -1, 1))
         d = np.maximum(np.abs(y) - waist, sh.box(y, x, 1, 0.42, 0.12))
         tone = np.broadcast_to(body.colour, (*y.shape, 3)).copy()

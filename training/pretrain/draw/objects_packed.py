@@ -168,7 +168,8 @@ def kernel(rng: np.random.Generator) -> Item:
     """Nut, bean, pea, potato or fruit: a rounded body with its own skin."""
     name, tint, long, rough = _nature(rng)
     m = plain(rng, "skin", tint=tint, name=name)
-    cosines, sines = rng.normal(0, 0.025, 4), rng.normal(0, 0.025, 4)
+    fade = 0.03 / np.arange(1, 5)  # higher waves are lower, or the body gets corners
+    cosines, sines = rng.normal(0, fade), rng.normal(0, fade)
     hy = 1 / long
     streaks, blush = rng.uniform(0.02, 0.14), rng.uniform(-0.3, 0.3)
     crease = name in ("coffee bean", "peanut", "walnut")

@@ -82,6 +82,13 @@ def jitter_1d(rng: np.random.Generator, spread: float, count: int = 512) -> npt.
     return (rng.standard_normal(count) * spread).astype(np.float32)
 
 
+def of_cell(
+    rng: np.random.Generator, cell: npt.NDArray[np.integer], colours: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """A random one of the colours (n, 3) for each cell number: float32 H,W,3."""
+    return by_index(cell, colours[rng.integers(0, len(colours), 4096)])
+
+
 def hashed(i: npt.NDArray[np.int32], j: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """A scrambled index in [0, 4096) for each pair, to look up a random number for each cell of a grid."""
     mixed = i * np.int32(73856093) ^ j * np.int32(19349663)

@@ -15,6 +15,7 @@ from edge_ad.training.pretrain.draw.surfaces_common import (
     jitter_1d,
     log_uniform,
     mix,
+    of_cell,
     pick,
     pitches,
     profile,
@@ -28,7 +29,7 @@ from edge_ad.training.pretrain.draw.surfaces_common import (
 def _laid(
     rng: np.random.Generator, size: int, pitch: float, aspect: float, angle: float, shift: float, joint: float
 ) -> tuple[Field, npt.NDArray[np.int32], Field, Field]:
-    """Rows of rectangles: distance to the joint in pixels (negative inside a joint), cell numbers, and (v, u) inside."""
+    """Rows of rectangles: distance to the joint in pixels (negative inside a joint), cell numbers, (v, u) inside."""
     height = pitch / aspect
     v, u = pitches(rng, size, (height, pitch), angle, 0.008)
     row, part_v = split(v)
@@ -51,7 +52,7 @@ def tiles(rng: np.random.Generator, size: int) -> Picture:
     tile = ramp(-distance, 1.5)
     glaze = colour(rng, "ceramic")
     colours = fields.palette(rng, "ceramic", 4, rng.uniform(0, 0.15)) if rng.random() < 0.3 else glaze[None]
-    rgb = colours[cell % len(colours)] if len(colours) > 1 else colours[0]
+    rgb = of_cell(rng, cell, colours) if len(colours) > 1 else colours[0]
     tone = 1 + jitter_1d(rng, rng.uniform(0.005, 0.06), 4096)[cell]
     edge = fields.smoothstep(0, max(joint * 0.8, 2), distance) * np.float32(rng.uniform(1, 4))
     marble = rng.uniform(0, 0.08) * fields.spectral_noise(rng, size, 2.4)
@@ -72,7 +73,7 @@ def brick(rng: np.random.Generator, size: int) -> Picture:
     ragged = distance + rng.uniform(0, 1.4) * rough
     share = ramp(-ragged, 2)
     colours = fields.palette(rng, "brick", 6, rng.uniform(0.1, 0.45))
-    rgb = colours[cell % 6]
+    rgb = of_cell(rng, cell, colours)
     relief = np.clip(ragged, 0, joint * 0.8) * rng.uniform(0.4, 1) + rng.uniform(0.3, 0.9) * rough
     tone = fields.lit(fields.blur(relief, 0.5), rng, rng.uniform(0.3, 0.8)) * (1 + 0.06 * rough)
     mortar = colour(rng, "stone")
@@ -93,7 +94,7 @@ def mosaic(rng: np.random.Generator, size: int) -> Picture:
     relief = np.minimum(np.maximum(distance, 0), rng.uniform(1, 6)) + 0.5 * rough
     tone = fields.lit(fields.blur(relief, 0.6), rng, rng.uniform(0.3, 0.8), rng.uniform(0, 0.5)) * (1 + 0.05 * rough)
     grout = tinted(colour(rng, pick(rng, ("stone", "dark"))), 1 + 0.06 * rough)
-    image = mix(grout, colours[cell % 6] * tone[..., None], share)
+    image = mix(grout, of_cell(rng, cell, colours) * tone[..., None], share)
     return surface(
         rng,
         image,
@@ -113,7 +114,7 @@ def concrete(rng: np.random.Generator, size: int) -> Picture:
     pores = fields.band_noise(rng, size, size / log_uniform(rng, 4, 14), 0.5)
     pit = fields.smoothstep(rng.uniform(1.6, 2.6), 3, pores)
     height = height - 3 * pit
-    tone = fields.lit(height, rng, rng.uniform(0.2, 0.7)) * (1 - 0.4 * pit)
+    tone = fields.lit(height, rng, log_uniform(rng, 0.04, 0.4)) * (1 - 0.4 * pit)
     tone += rng.uniform(0.02, 0.1) * cloud + rng.uniform(0.01, 0.06) * rough
     return surface(rng, tinted(base, tone), f"{colour_name(base)} {word} {pick(rng, ('surface', 'wall', 'floor'))}")
 
@@ -130,7 +131,7 @@ def terrazzo(rng: np.random.Generator, size: int) -> Picture:
         shown = jitter_1d(rng, 1, 4096)[cell % 4096] > rng.uniform(-0.6, 0.8)
         distance = (np.float32(rng.uniform(0.08, 0.3)) - (second - first)) * np.float32(size / cells)
         share = ramp(distance, 1.5) * shown
-        image = mix(image, chips[cell % 6], share)
+        image = mix(image, of_cell(rng, cell, chips), share)
     tone = (
         1 + rng.uniform(0.01, 0.05) * fields.spectral_noise(rng, size, 1) + 0.03 * fields.spectral_noise(rng, size, 2.5)
     )
@@ -144,9 +145,9 @@ def marble(rng: np.random.Generator, size: int) -> Picture:
     vein = colour(rng, pick(rng, ("stone", "dark", "light")))
     for _ in range(int(rng.integers(1, 4))):
         line = np.abs(fields.spectral_noise(rng, size, rng.uniform(2.4, 3.4), rng.uniform(1, 4), rng.uniform(0, 3.1)))
-        width = rng.uniform(0.02, 0.2)
+        width = rng.uniform(0.03, 0.2)
         patch = fields.smoothstep(-1, 1.5, fields.spectral_noise(rng, size, 3))
-        base = mix(base, vein, np.exp(-line / np.float32(width)) * patch * np.float32(rng.uniform(0.2, 0.9)))
+        base = mix(base, vein, np.exp(-line / np.float32(width)) * patch * np.float32(rng.uniform(0.4, 1)))
     gloss = fields.spectral_noise(rng, size, 4) * 0.03
     return surface(rng, base + gloss[..., None], f"polished {colour_name(base.mean((0, 1)))} marble with veins")
 
@@ -168,7 +169,7 @@ def gravel(rng: np.random.Generator, size: int) -> Picture:
     word = pick(rng, ("gravel", "pebbles", "plastic granulate", "crushed stone"))
     cells = int(log_uniform(rng, 6, 40))
     under, _, under_cell = fields.worley(rng, size, int(cells * 1.4), 0.9)
-    first, second, cell = fields.worley(rng, size, cells, rng.uniform(0.6, 0.95))
+    first, second, cell = fields.worley(rng, size, cells, rng.uniform(0.85, 1))
     colours = fields.palette(rng, "plastic" if "plastic" in word else "stone", 6, rng.uniform(0.1, 0.5))
     scale = np.float32(size / cells)
     sharp = second - first if word == "crushed stone" else np.minimum(second - first, 1 - first * 1.1)
@@ -179,7 +180,7 @@ def gravel(rng: np.random.Generator, size: int) -> Picture:
     tone = fields.lit(height, rng, rng.uniform(0.4, 0.9), rng.uniform(0, 0.5)) * (
         0.45 + 0.55 * fields.normalise(height)
     )
-    rgb = np.where(top[..., None], colours[cell % 6], colours[under_cell % 6] * np.float32(0.5))
+    rgb = np.where(top[..., None], of_cell(rng, cell, colours), of_cell(rng, under_cell, colours) * np.float32(0.5))
     return surface(rng, rgb * tone[..., None] * 1.2, f"heap of {colour_name(colours[3])} {word}")
 
 
@@ -335,7 +336,7 @@ def grass(rng: np.random.Generator, size: int) -> Picture:
     word, kind = (("grass", "plant"), ("straw", "wood"), ("hay", "cardboard"), ("pine needles", "plant"))[
         int(rng.integers(4))
     ]
-    count = int(log_uniform(rng, 500, 1100))
+    count = int(log_uniform(rng, 600, 1600))
     shades = fields.palette(rng, kind, 8, 0.6)
     depth = np.sort(rng.random(count))
     colours = shades[np.clip(depth * 5 + rng.normal(1, 1.2, count), 0, 7).astype(int)]
