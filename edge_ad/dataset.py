@@ -83,10 +83,6 @@ def load_dataset(path: str | Path, categories: Sequence[str] | None = None, *, n
         InputError: no pictures, an unknown category, a missing mask, or layouts mixed in one folder.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such folder")
-    if not path.is_dir():
-        raise InputError(f"{path}: is a file; a folder of images is needed")
     folders = _category_folders(path)
     if categories is not None:
         wanted = list(dict.fromkeys(categories))
@@ -97,6 +93,11 @@ def load_dataset(path: str | Path, categories: Sequence[str] | None = None, *, n
             raise _unknown(path, unknown, list(folders))
         folders = {name: folders[name] for name in wanted}
     return Dataset(path, [_category(name, folder, need_test) for name, folder in folders.items()])
+
+
+def category_names(path: str | Path) -> list[str]:
+    """Names of the categories under `path`, sorted; the layouts and errors are those of `load_dataset`."""
+    return list(_category_folders(Path(path)))
 
 
 def shots(category: Category, count: int, seed: int = 0) -> list[Path]:
@@ -140,6 +141,10 @@ def _is_mvtec(folder: Path) -> bool:
 
 def _category_folders(path: Path) -> dict[str, Path]:
     """Name to folder of every category under `path`, all of one layout."""
+    if not path.exists():
+        raise InputError(f"{path}: no such folder")
+    if not path.is_dir():
+        raise InputError(f"{path}: is a file; a folder of images is needed")
     loose = list_images(path)
     children = _subfolders(path)
     if _is_mvtec(path):

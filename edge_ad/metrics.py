@@ -82,6 +82,24 @@ def pr_curve(labels: ArrayLike, scores: ArrayLike) -> Curve | None:
     return Curve(hits / len(positives), hits / (hits + _at_least(negatives, thresholds)), thresholds.astype(np.float64))
 
 
+def sampled_curves(labels: ArrayLike, scores: ArrayLike, points: int = 65) -> tuple[Curve, Curve] | None:
+    """ROC and precision-recall curves for drawing, at `points` evenly spaced true-positive rates at most.
+
+    As `roc_curve` and `pr_curve`, but small enough to store for millions of pixels.
+    """
+    positives, negatives = _split(labels, scores)
+    if not len(positives) or not len(negatives):
+        return None
+    ranks = np.unique(np.rint(np.linspace(0, len(positives) - 1, points)).astype(np.int64))
+    thresholds = np.unique(positives[ranks])[::-1]
+    hits, alarms = _at_least(positives, thresholds), _at_least(negatives, thresholds)
+    tpr, fpr = hits / len(positives), alarms / len(negatives)
+    levels = thresholds.astype(np.float64)
+    ends = np.concatenate([[np.inf], levels, [-np.inf]])
+    roc = Curve(np.concatenate([[0.0], fpr, [1.0]]), np.concatenate([[0.0], tpr, [1.0]]), ends)
+    return roc, Curve(tpr, hits / (hits + alarms), levels)
+
+
 def pro(
     score_maps: Sequence[NDArray[Any]] | NDArray[Any],
     masks: Sequence[NDArray[Any]] | NDArray[Any],
