@@ -8,12 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from scipy import ndimage
-
 from edge_ad.training.pretrain.draw import fields
 from edge_ad.training.pretrain.draw.fields import Field
 from edge_ad.training.pretrain.draw.picture import Picture
+from PIL import Image
+from scipy import ndimage
 
 Planes = npt.NDArray[np.float32]
 """float32 H,W,C with C = 3, or 1 from a grey camera."""
@@ -77,7 +76,7 @@ def illumination(rng: np.random.Generator, size: int) -> Field:
         _, u = fields.turned(size, rng.uniform(0, 2 * np.pi))
         edge, soft = rng.uniform(-0.8, 0.8), rng.uniform(0.08, 0.6)
         light *= 1 - np.float32(rng.uniform(0.05, 0.35)) * fields.smoothstep(edge - soft, edge + soft, u)
-    return np.maximum(light, np.float32(0.05))
+    return np.maximum(light, np.float32(0.05)).astype(np.float32)
 
 
 def exposure(rng: np.random.Generator, mean: float) -> float:

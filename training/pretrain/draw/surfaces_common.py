@@ -63,7 +63,9 @@ def pitches(
         v = v + fields.spectral_noise(rng, size, 3.6) * np.float32(wobble)
         u = u + fields.spectral_noise(rng, size, 3.6) * np.float32(wobble)
     # an offset of whole thousands keeps every index positive
-    return v + np.float32(1000 + rng.random()), u + np.float32(1000 + rng.random())
+    v = v + np.float32(1000 + rng.random())
+    u = u + np.float32(1000 + rng.random())
+    return v.astype(np.float32), u.astype(np.float32)
 
 
 def ramp(distance: Field, width: float) -> Field:
