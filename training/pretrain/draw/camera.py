@@ -51,7 +51,8 @@ def _grey(rng: np.random.Generator, scene: Planes) -> Planes:
     """A grey sensor's picture: its weights vary with the lamp and the filter."""
     weights = np.array([0.3, 0.5, 0.2]) + rng.normal(0, 0.08, 3)
     weights = np.clip(weights, 0.02, None)
-    return (scene @ (weights / weights.sum()).astype(np.float32))[..., None].astype(np.float32)
+    grey: Planes = (scene @ (weights / weights.sum()).astype(np.float32))[..., None]
+    return grey
 
 
 def _white_balance(rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -104,7 +105,7 @@ def _noisy(rng: np.random.Generator, planes: Planes) -> Planes:
     """Shot noise (variance grows with the light) and read noise, both light."""
     shot = np.exp(rng.uniform(np.log(2e-5), np.log(1.2e-3)))
     read = np.exp(rng.uniform(np.log(5e-4), np.log(8e-3)))
-    deviation = np.sqrt(np.maximum(planes, 0) * np.float32(shot) + np.float32(read**2))
+    deviation: Planes = np.sqrt(np.maximum(planes, 0) * np.float32(shot) + np.float32(read**2))
     deviation *= rng.standard_normal(planes.shape, np.float32)
     deviation += planes
     return deviation
@@ -121,7 +122,8 @@ def _tone_curve(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     curve = level * level * (3 - 2 * level)
     level = level + rng.uniform(-0.25, 0.5) * (curve - level)
     black, white = rng.uniform(0, 0.05) * (rng.random() < 0.4), 1 - rng.uniform(0, 0.06) * (rng.random() < 0.4)
-    return np.clip((black + (white - black) * level) * 255 + 0.5, 0, 255).astype(np.uint8)
+    table: npt.NDArray[np.uint8] = np.clip((black + (white - black) * level) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return table
 
 
 def _jpeg(image: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.uint8]:

@@ -53,15 +53,15 @@ def normalise(field: npt.NDArray[np.floating], low: float = 0.0, high: float = 1
     return ((field - least) * ((high - low) / span) + low).astype(np.float32)
 
 
-def smoothstep(low: float, high: float, field: Field) -> Field:
+def smoothstep(low: float, high: float, field: npt.NDArray[np.floating]) -> Field:
     """Hermite step from 0 at `low` to 1 at `high` (low > high gives the falling step)."""
-    t: Field = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1)
+    t: Field = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1).astype(np.float32, copy=False)
     return t * t * (3 - 2 * t)
 
 
-def blur(field: Field, sigma: float | Sequence[float]) -> Field:
+def blur(field: npt.NDArray[np.floating], sigma: float | Sequence[float]) -> Field:
     """Gaussian blur, wrapping at the border; sigma in pixels, one number or (y, x)."""
-    result: Field = ndimage.gaussian_filter(field, sigma, mode="wrap", truncate=2.5)
+    result: Field = ndimage.gaussian_filter(field.astype(np.float32, copy=False), sigma, mode="wrap", truncate=2.5)
     return result
 
 
@@ -72,14 +72,13 @@ def _radii(size: int, anisotropy: float, angle: float) -> Field:
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     along, across = c * fx + s * fy, c * fy - s * fx
     # stretched along `angle`: frequencies along it count for more, so they carry less power
-    return np.sqrt((along * np.float32(anisotropy)) ** 2 + across**2).astype(np.float32)
+    radii: Field = np.sqrt((along * np.float32(anisotropy)) ** 2 + across**2)
+    return radii
 
 
 def _from_spectrum(rng: np.random.Generator, amplitude: Field, size: int) -> Field:
-    shape = amplitude.shape
-    white = np.empty(shape, np.complex64)
-    white.real = rng.standard_normal(shape, np.float32)
-    white.imag = rng.standard_normal(shape, np.float32)
+    # real and imaginary parts by turns in memory
+    white = rng.standard_normal((*amplitude.shape, 2), np.float32).view(np.complex64)[..., 0]
     white *= amplitude
     white[0, 0] = 0
     field: Field = fft.irfft2(white, s=(size, size))
@@ -186,7 +185,8 @@ def worley(
 def stripes(size: int, frequency: float, angle: float = 0.0, phase: float = 0.0) -> Field:
     """Sine stripes in [-1, 1], `frequency` cycles a picture, varying along `angle` (radians from x)."""
     _, u = turned(size, -angle)
-    return np.sin(u * np.float32(np.pi * frequency) + np.float32(phase)).astype(np.float32)
+    wave: Field = np.sin(u * np.float32(np.pi * frequency) + np.float32(phase))
+    return wave
 
 
 def sample(field: npt.NDArray[np.float32], y: Field, x: Field) -> npt.NDArray[np.float32]:

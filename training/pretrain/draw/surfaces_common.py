@@ -68,9 +68,10 @@ def pitches(
     return v.astype(np.float32), u.astype(np.float32)
 
 
-def ramp(distance: Field, width: float) -> Field:
+def ramp(distance: npt.NDArray[np.floating], width: float) -> Field:
     """1 where distance (in pixels) is well below 0 and 0 well above, over `width` pixels: an edge without aliasing."""
-    return np.clip(np.float32(0.5) - distance / np.float32(width), 0, 1)
+    share: Field = np.clip(np.float32(0.5) - distance / np.float32(width), 0, 1).astype(np.float32, copy=False)
+    return share
 
 
 def by_index(index: npt.NDArray[np.integer], table: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -99,7 +100,7 @@ def hashed(i: npt.NDArray[np.int32], j: npt.NDArray[np.int32]) -> npt.NDArray[np
     return result
 
 
-def split(value: Field) -> tuple[npt.NDArray[np.int32], Field]:
+def split(value: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.int32], Field]:
     """Whole part (int32) and fraction in [0, 1) of positive numbers."""
     whole = value.astype(np.int32)
     return whole, (value - whole).astype(np.float32)
@@ -120,7 +121,7 @@ def profile(rng: np.random.Generator, at: Field, exponent: float = 1.0, count: i
     return result
 
 
-def tinted(base: npt.NDArray[np.float32], tone: Field) -> FloatImage:
+def tinted(base: npt.NDArray[np.float32], tone: npt.NDArray[np.floating]) -> FloatImage:
     """A base colour (3,) times a tone H,W: float32 H,W,3."""
     return (tone[..., None] * base).astype(np.float32)
 

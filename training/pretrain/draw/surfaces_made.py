@@ -426,7 +426,7 @@ def spheres(rng: np.random.Generator, size: int) -> Picture:
     colours = fields.palette(rng, pick(rng, ("plastic", "steel", "ceramic", "skin", "any")), 5, rng.uniform(0, 0.3))
     tone = fields.lit(height, fields.random_light(rng, 0.6, 1.3), 0.8, rng.uniform(0.1, 1.2), rng.uniform(8, 60))
     tone *= 0.5 + 0.5 * np.sqrt(np.maximum(1 - (first / radius) ** 2, 0))
-    floor = tinted(colour(rng, pick(rng, ("dark", "any"))), 0.8 - 0.4 * fields.blur(ball, scale / 12))
+    floor = tinted(colour(rng, pick(rng, ("dark", "any"))), 0.8 - 0.4 * fields.blur(ball, size / cells / 12))
     image = mix(floor, of_cell(rng, cell, colours) * tone[..., None], ball)
     return surface(
         rng, image, f"layer of {colour_name(colours[2])} {pick(rng, ('beads', 'balls', 'pellets', 'berries'))}"

@@ -42,7 +42,8 @@ def _sheen(rng: np.random.Generator, size: int, angle: float, strength: float) -
     """A broad bright band: the stretched highlight of a surface brushed across `angle`."""
     _, u = fields.turned(size, angle)
     centre, width = rng.uniform(-1, 1), rng.uniform(0.4, 1.2)
-    return (np.exp(-(((u - np.float32(centre)) / np.float32(width)) ** 2)) * np.float32(strength)).astype(np.float32)
+    band: Field = np.exp(-(((u - np.float32(centre)) / np.float32(width)) ** 2)) * np.float32(strength)
+    return band
 
 
 def brushed(rng: np.random.Generator, size: int) -> Picture:

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from edge_ad.training.pretrain.draw import fields
 from edge_ad.training.pretrain.draw.fields import Field, colour_name
 from edge_ad.training.pretrain.draw.picture import Draw, FloatImage, Picture
-from edge_ad.training.pretrain.draw.surfaces_common import by_index, jitter_1d, log_uniform, mix, pick, split, surface
+from edge_ad.training.pretrain.draw.surfaces_common import by_index, jitter_1d, log_uniform, pick, split, surface
 from PIL import Image, ImageDraw
 
 
-def _outline(rng: np.random.Generator, kind: str, radius: float) -> npt.NDArray[np.float64]:
-    """Corners (n, 2) of one leaf about the origin."""
-    turn = rng.uniform(0, 2 * np.pi)
-    squeeze = rng.uniform(0.35, 1)
-    if kind == "discs":
-        squeeze = 1.0
-    if kind in ("discs", "ellipses"):
-        count = 12 if radius < 6 else 28
-        around = np.linspace(0, 2 * np.pi, count, endpoint=False)
-        points = np.stack([np.cos(around), squeeze * np.sin(around)], 1)
-    elif kind == "rectangles":
-        points = np.array([[-1, -squeeze], [1, -squeeze], [1, squeeze], [-1, squeeze]]) * 0.8
-    elif kind == "blobs":
-        around = np.linspace(0, 2 * np.pi, 32, endpoint=False)
-        wave = 1 + sum(rng.normal(0, 0.25 / k) * np.cos(k * around + rng.uniform(0, 6.3)) for k in range(2, 6))
-        points = np.stack([np.cos(around), squeeze * np.sin(around)], 1) * wave[:, None]
+def _outlines(rng: np.random.Generator, kind: str, count: int) -> npt.NDArray[np.float64]:
+    """Corners (count, n, 2) of unit leaves about the origin, all of one kind, each squeezed and turned its own way."""
+    if kind == "polygons":
+        around = np.sort(rng.uniform(0, 2 * np.pi, (count, int(rng.integers(3, 8)))), axis=1)
     else:
-        count = int(rng.integers(3, 8))
-        around = np.sort(rng.uniform(0, 2 * np.pi, count))
-        points = np.stack([np.cos(around), np.sin(around)], 1)
+        corners = 4 if kind == "rectangles" else 24
+        around = np.broadcast_to(np.pi / 4 + np.linspace(0, 2 * np.pi, corners, endpoint=False), (count, corners))
+    points = np.stack([np.cos(around), np.sin(around)], -1)
+    if kind in ("ellipses", "rectangles", "blobs"):
+        points[..., 1] *= rng.uniform(0.35, 1, (count, 1))
+    if kind == "blobs":
+        wave = np.ones_like(around)
+        for k in range(2, 6):
+            wave += rng.normal(0, 0.25 / k, (count, 1)) * np.cos(k * around + rng.uniform(0, 2 * np.pi, (count, 1)))
+        points *= wave[..., None]
+    turn = rng.uniform(0, 2 * np.pi, count)
     c, s = np.cos(turn), np.sin(turn)
-    return np.asarray(points @ np.array([[c, s], [-s, c]]) * radius)
+    turning = np.stack([np.stack([c, s], -1), np.stack([-s, c], -1)], 1)
+    return np.asarray(points @ turning)
 
 
 _SHAPES = ("discs", "ellipses", "rectangles", "polygons", "blobs")
@@ -52,8 +51,9 @@ def _numbers(rng: np.random.Generator, side: int, count: int, kinds: tuple[str, 
         radii = -np.sort(-radii * rng.uniform(0.7, 1.3, count))
     # a few great ones below, so that hardly any ground is bare
     radii[:8] = side * rng.uniform(0.2, 0.6, 8)
+    outlines = [_outlines(rng, kind, -(-count // len(kinds))) for kind in kinds]
     for k in range(count):
-        corners = _outline(rng, kinds[k % len(kinds)], float(radii[k])) + centres[k]
+        corners = outlines[k % len(kinds)][k // len(kinds)] * radii[k] + centres[k]
         pen.polygon(corners.ravel().tolist(), fill=k + 1)
     return np.asarray(canvas, np.int32)
 
@@ -80,43 +80,54 @@ def _textures(rng: np.random.Generator, side: int, count: int) -> Field:
     return bank
 
 
-def leaves(rng: np.random.Generator, side: int, number: npt.NDArray[np.int32], tones: int) -> FloatImage:
+def leaves(rng: np.random.Generator, side: int, numbers: Sequence[npt.NDArray[np.int32]], tones: int) -> FloatImage:
     """Colour numbered regions: each gets its own colours, texture, gradient; some cast shadows on those below.
 
     Args:
         rng: the generator.
         side: the side in pixels.
-        number: int32 side,side; a larger number lies above a smaller one.
+        numbers: int32 side,side, one or several of the same regions seen at different sub-pixels, which are averaged; a
+            larger number lies above a smaller one.
         tones: how many palettes the regions draw from.
 
     Returns:
         float32 side,side,3, not clipped.
     """
-    count = int(number.max()) + 1
+    count = max(int(number.max()) for number in numbers) + 1
     kinds = rng.choice(list(fields.KINDS), tones)
     inks = np.concatenate([fields.palette(rng, str(kind), 6, rng.uniform(0.2, 0.8)) for kind in kinds])
     base = inks[rng.integers(0, len(inks), count)]
     accent = np.where(rng.random((count, 1)) < 0.4, inks[rng.integers(0, len(inks), count)], base * 1.5)
-    bank = _textures(rng, side, 5)
-    which = rng.integers(0, 5, count)
+    span = (accent - base).astype(np.float32)
+    bank = _textures(rng, side, 4).reshape(-1)
+    start = rng.integers(0, 4, count) * side * side
     amount = np.where(rng.random(count) < 0.3, 0, rng.gamma(1.2, 0.12, count)).astype(np.float32)
-    flat = bank.reshape(-1)
-    place = (which * side * side)[number] + np.arange(side * side).reshape(side, side)
-    share = np.float32(0.3) + amount[number] * flat[place]
-    image = mix(base[number], accent[number].astype(np.float32), np.clip(share, -0.5, 1.5))
+    slope = rng.normal(0, rng.uniform(0, 0.35), (2, count)).astype(np.float32)
     y, x = fields.coords(side)
-    slope = rng.normal(0, rng.uniform(0, 0.35), (count, 2)).astype(np.float32)[number]
-    level = 1 + slope[..., 0] * y + slope[..., 1] * x
+    pixel = np.arange(side * side).reshape(side, side)
+    image = np.zeros((side, side, 3), np.float32)
+    for number in numbers:
+        share = np.clip(np.float32(0.3) + amount[number] * bank[start[number] + pixel], -0.5, 1.5)
+        level = 1 + slope[0][number] * y + slope[1][number] * x
+        image += (base[number] + span[number] * share[..., None]) * np.maximum(level, 0)[..., None]
+    image *= (_depth(rng, numbers[0]) / np.float32(len(numbers)))[..., None]
+    return image
+
+
+def _depth(rng: np.random.Generator, number: npt.NDArray[np.int32]) -> Field:
+    """Shadows that regions cast on those below them, and now and then dark outlines: a factor of the light."""
+    side = number.shape[0]
+    light = np.ones((side, side), np.float32)
     if rng.random() < 0.5:
         dy, dx = (int(d) for d in rng.integers(-side // 40, side // 40 + 1, 2))
         over = (np.roll(number, (dy, dx), (0, 1)) > number).astype(np.float32)
-        level *= 1 - np.float32(rng.uniform(0.2, 0.6)) * fields.blur(over, rng.uniform(0.8, side / 80))
+        light *= 1 - np.float32(rng.uniform(0.2, 0.6)) * fields.blur(over, rng.uniform(0.8, max(side / 80, 1)))
     if rng.random() < 0.25:
         edge = np.zeros((side, side), np.float32)
         edge[1:] = number[1:] != number[:-1]
         edge[:, 1:] = np.maximum(edge[:, 1:], number[:, 1:] != number[:, :-1])
-        level *= 1 - np.float32(rng.uniform(0.2, 0.8)) * np.minimum(fields.blur(edge, 0.7) * 2, 1)
-    return (image * np.maximum(level, 0)[..., None]).astype(np.float32)
+        light *= 1 - np.float32(rng.uniform(0.2, 0.8)) * np.minimum(fields.blur(edge, 0.7) * 2, 1)
+    return light
 
 
 def dead_leaves(rng: np.random.Generator, size: int) -> Picture:
@@ -126,13 +137,9 @@ def dead_leaves(rng: np.random.Generator, size: int) -> Picture:
     smooth = rng.random() < 0.5
     side = size * 2 if smooth else size
     number = _numbers(rng, side, int(log_uniform(rng, 120, 700)), kinds)
-    if smooth:
-        # colours are found at the picture's size for each of two diagonal sub-pixels: edges get an even half-tone
-        state = rng.integers(2**32)
-        parts = [leaves(np.random.default_rng(state), size, number[k::2, k::2], int(1 + state % 4)) for k in (0, 1)]
-        image = (parts[0] + parts[1]) * np.float32(0.5)
-    else:
-        image = leaves(rng, size, number, int(rng.integers(1, 5)))
+    # the picture's pixel is the mean of two diagonal sub-pixels: edges get a half-tone
+    parts = [number[::2, ::2], number[1::2, 1::2]] if smooth else [number]
+    image = leaves(rng, size, parts, int(rng.integers(1, 5)))
     noun = pick(rng, ("pile", "clutter", "collage", "arrangement"))
     return surface(rng, image, f"{noun} of overlapping {' and '.join(kinds)}")
 
@@ -241,7 +248,7 @@ def patches(rng: np.random.Generator, size: int) -> Picture:
         cell = (row * 31 + column * 17) % 211
         word = "checked patchwork"
     number = rng.permutation(4096).astype(np.int32)[cell % 4096] % 400
-    image = leaves(rng, size, number, int(rng.integers(1, 4)))
+    image = leaves(rng, size, [number], int(rng.integers(1, 4)))
     return surface(rng, image, f"{word} of different {pick(rng, ('fabrics', 'papers', 'materials', 'tiles'))}")
 
 
