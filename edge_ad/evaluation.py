@@ -347,12 +347,12 @@ def _measure(root: Path, category: Category, seen: list[_Seen], folder: Path | N
     labels = np.array([item.sample.is_bad for item in seen])
     scores = np.array([item.score for item in seen])
     values = dict.fromkeys(METRICS) | metrics.image_metrics(labels, scores)
-    curves = {"image": metrics.sampled_curves(labels, scores, len(seen))}
+    curves = {"image": (metrics.roc_curve(labels, scores), metrics.pr_curve(labels, scores))}
     masks = [item.mask for item in seen if item.mask is not None]
     if len(masks) == len(seen):
         maps = np.stack([item.score_map for item in seen])
         values |= metrics.pixel_metrics(maps, masks)
-        curves["pixel"] = metrics.sampled_curves(np.stack(masks), maps)
+        curves["pixel"] = metrics.sampled_curves(np.stack(masks), maps) or (None, None)
     threshold, source = _threshold(seen, labels, scores)
     records = [
         SampleRecord(
@@ -375,8 +375,8 @@ def _measure(root: Path, category: Category, seen: list[_Seen], folder: Path | N
         curves={
             f"{level}_{kind}": CurvePoints(x=curve.x.tolist(), y=curve.y.tolist())
             for level, pair in curves.items()
-            if pair is not None
             for kind, curve in zip(("roc", "pr"), pair)
+            if curve is not None
         },
     )
 

@@ -187,14 +187,14 @@ def _threshold_note(result: Evaluation) -> str:
         return ""
     return (
         '<p class="soft">A threshold marked F1-max was chosen on these very test images, since the bundle has none '
-        "calibrated: its counts are the best that any threshold could do here, not what to expect in use.</p>"
+        "calibrated: expect more errors in use than its counts show.</p>"
     )
 
 
 def _category(index: int, name: str, category: CategoryResult, folder: Path, gallery: int) -> str:
     samples = worst_first(category)
     shown = samples[:gallery]
-    figures = "".join(_figure(sample, folder) for sample in shown)
+    figures = "".join(_figure(name, sample, folder) for sample in shown)
     some = f", {len(shown)} of {len(samples)} images" if len(shown) < len(samples) else ""
     return (
         f'<section data-category="{escape(name)}"><h2 id="category-{index}">{escape(name)}</h2>'
@@ -223,16 +223,17 @@ def _charts(name: str, category: CategoryResult) -> str:
     return "".join(f'<div class="card chart"><h3>{title}</h3>{svg}</div>' for title, svg in charts)
 
 
-def _figure(sample: SampleRecord, folder: Path) -> str:
+def _figure(category: str, sample: SampleRecord, folder: Path) -> str:
     outcome = sample.outcome
     wrong = outcome in ("missed", "false alarm")
     truth = f"bad: {sample.defect}" if sample.is_bad else "good"
     chip = "alarm" if outcome == "false alarm" else outcome
     verdict = outcome if wrong or outcome == "undecided" else f"called {sample.verdict}"
+    name = escape(sample.image.removeprefix(f"{category}/"))
     views = "".join(_view(sample, kind, folder) for kind in _VIEWS)
     return (
         f'<figure class="{"wrong" if wrong else ""}" data-truth="is-{"bad" if sample.is_bad else "good"}" '
-        f'data-outcome="{outcome}"><figcaption><span class="name">{escape(sample.image)}</span>'
+        f'data-outcome="{outcome}"><figcaption><span class="name">{name}</span>'
         f'<span class="chip">{escape(truth)}</span><span class="chip {chip}">{verdict}</span>'
         f'<span class="score">score {sample.score:.4g}</span></figcaption><div class="views">{views}</div></figure>'
     )

@@ -25,7 +25,7 @@ class PixelInspection:
 
 
 class PixelDetector:
-    """Scores a pixel by its distance from the good images' mean, in standard deviations; an image by its mean top 1 %."""
+    """A pixel's score is its distance from the good mean in standard deviations; an image's the mean of its top 1 %."""
 
     plan_name = "pixels"
     provider = "numpy"
