@@ -56,3 +56,34 @@ def test_a_verb_of_an_extra_has_help_without_it(base_python: Path, verb: str) ->
     listed = run(base_python, "-m", "edge_ad", "--help").stdout
     done = run(base_python, "-m", "edge_ad", verb, "--help")
     assert (done.returncode == 0) == (f"\n  {verb} " in listed), done.stderr
+
+
+RUN_BUNDLE = """
+import sys
+import numpy as np
+from edge_ad.runtime import Detector
+detector = Detector.load(sys.argv[1], provider="cpu")
+image = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+found = detector.inspect(image, detector.categories[0], inpainted=True)
+assert np.isfinite(found.score) and np.isfinite(found.score_map).all()
+assert found.score_map.shape == (detector.image_size, detector.image_size)
+assert found.inpainted.shape == (detector.image_size, detector.image_size, 3)
+assert "torch" not in sys.modules
+print("ran")
+"""
+
+
+def test_a_bundle_loads_and_runs(base_python: Path, tiny_bundle: Path) -> None:
+    done = run(base_python, "-c", RUN_BUNDLE, str(tiny_bundle))
+    assert done.stdout.strip() == "ran", done.stderr
+
+
+def test_inspect_runs_a_bundle(
+    base_python: Path, tiny_bundle: Path, tiny_shots: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    category, (image, *_) = next(iter(tiny_shots.items()))
+    arguments = ["inspect", str(tiny_bundle), str(image), "--category", category, "--out", str(tmp_path / "out")]
+    done = run(base_python, "-m", "edge_ad", *arguments)
+    assert done.returncode == 0, done.stderr
+    (line,) = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    assert json.loads(line)["category"] == category

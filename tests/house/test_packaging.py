@@ -5,17 +5,13 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 PARTS = ("edge_ad", "training", "export", "calibration", "runtime")
 
 
-def test_the_wheel_holds_every_file_of_the_parts(wheel: Path) -> None:
-    expected = set()
-    for part in PARTS:
-        for path in (ROOT / part).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith("."):
-                name = path.relative_to(ROOT).as_posix()
-                expected.add(name if part == "edge_ad" else f"edge_ad/{name}")
+def test_the_wheel_holds_every_file_of_the_parts(source: Path, wheel: Path) -> None:
+    files = [path.relative_to(source) for part in PARTS for path in (source / part).rglob("*") if path.is_file()]
+    names = [path.as_posix() for path in files if ".egg-info" not in path.as_posix()]
+    expected = {name if name.startswith("edge_ad/") else f"edge_ad/{name}" for name in names}
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     missing = sorted(expected - held)
     assert not missing, f"add them to [tool.setuptools] packages or package-data: {missing}"
@@ -27,7 +23,7 @@ def test_nothing_generic_lands_in_site_packages(wheel: Path) -> None:
     assert {name for name in top if not name.endswith(".dist-info")} == {"edge_ad"}
 
 
-def test_every_folder_with_modules_is_a_package() -> None:
+def test_every_folder_with_modules_is_a_package(source: Path) -> None:
     for part in PARTS:
-        for module in (ROOT / part).rglob("*.py"):
+        for module in (source / part).rglob("*.py"):
             assert (module.parent / "__init__.py").is_file(), f"{module.parent} needs an __init__.py"
