@@ -23,13 +23,17 @@ def command(out: Path, images: int, shots: int, seed: int, size: int, categories
     Four products with good pictures, several kinds of defect and exact masks. OUT must not exist or be empty. The same
     options give the same files.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     from edge_ad.training.pretrain.draw.demo import write_demo_set
     from edge_ad.training.pretrain.draw.demo_designs import DEMO
 
     names = None if categories is None else [name.strip() for name in categories.split(",") if name.strip()]
     good = max(images * 5 // 11, 1)
     total = (shots + images) * len(DEMO if names is None else names)
-    with click.progressbar(length=total, label="Drawing", file=click.get_text_stream("stderr")) as progress:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("Drawing", total=total)
         write_demo_set(
             out,
             seed=seed,
@@ -38,6 +42,6 @@ def command(out: Path, images: int, shots: int, seed: int, size: int, categories
             bad=images - good,
             size=size,
             categories=names,
-            progress=lambda _: progress.update(1),
+            progress=lambda _: progress.advance(task),
         )
     click.echo(f"{total} pictures in {out}")

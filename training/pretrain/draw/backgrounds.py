@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+
 from edge_ad.training.pretrain.draw.fields import colour, colour_name, coords, spectral_noise, stripes, worley
 
 Image = npt.NDArray[np.float32]

@@ -178,7 +178,7 @@ def contamination(image: Image, foreground: Mask, rng: np.random.Generator) -> t
             near = (at[0] + rng.normal(0, 9) * unit, at[1] + rng.normal(0, 9) * unit)
             bodies.append(_blob(image, rng, near, rng.uniform(2, 6) * unit, 0.2))
     for d in bodies:
-        shadow = np.clip(1 - np.roll(d, 2, (0, 1)) / np.float32(3 * unit), 0, 1) * np.float32(0.25)
+        shadow = (np.clip(1 - np.roll(d, 2, (0, 1)) / np.float32(3 * unit), 0, 1) * 0.25).astype(np.float32)
         cover = np.clip(np.float32(0.5) - d / np.float32(1.2), 0, 1)
         grain = 1 + np.float32(0.25) * spectral_noise(rng, image.shape[0], 1.0)
         after = after * (1 - shadow)[..., None]
@@ -307,7 +307,9 @@ def bend(image: Image, foreground: Mask, rng: np.random.Generator) -> tuple[Imag
     out = np.asarray([y0, x0]) - middle
     out /= max(float(np.hypot(*out)), 1e-6)
     push = rng.uniform(5, 10) * unit * (1 if rng.random() < 0.7 else -1)
-    after = sample(image, y + np.float32(push * out[0]) * falloff, x + np.float32(push * out[1]) * falloff)
+    falloff = (push * falloff).astype(np.float32)
+    dy, dx = np.float32(out[0]), np.float32(out[1])
+    after = sample(image, (y + dy * falloff).astype(np.float32), (x + dx * falloff).astype(np.float32))
     return settle(image, after, gap=6)  # a moved pattern meets itself in places, which are moved all the same
 
 
@@ -337,4 +339,5 @@ def smear(image: Image, foreground: Mask, rng: np.random.Generator) -> tuple[Ima
     amount = np.clip(np.float32(0.5) - d / np.float32(6 * unit), 0, 1)[..., None]
     axis = int(rng.integers(2))
     dragged = ndimage.uniform_filter1d(image, round(rng.uniform(11, 25) * unit), axis=axis, mode="reflect")
+    dragged = dragged * np.float32(rng.uniform(0.8, 0.92))  # a thicker film is darker; an even area shows it too
     return settle(image, image + amount * (dragged - image), foreground)

@@ -149,7 +149,7 @@ def filter_cloth(rng: np.random.Generator, size: int, flaw: Flaw = None) -> Pict
 
 @dataclass(frozen=True)
 class _Mount:
-    """A mounted component: place, half sides, colour, kind, and its print."""
+    """A mounted component: place, half sides, colour, kind, its print, and a factor on its colour."""
 
     y: float
     x: float
@@ -158,6 +158,7 @@ class _Mount:
     tint: tuple[float, float, float]
     kind: str = "block"
     words: str = ""
+    shade: float = 1.0
 
 
 _BLACK, _BROWN, _WHITE = (0.07, 0.07, 0.08), (0.5, 0.4, 0.3), (0.86, 0.85, 0.82)
@@ -225,8 +226,8 @@ def _copper(size: int) -> tuple[Artwork, Artwork, Artwork]:
             box = [*silk.px(m.y - 0.17, m.x - 0.17), *silk.px(m.y + 0.17, m.x + 0.17)]
             silk.pen.ellipse(box, outline=255, width=max(wire // 2, 1))
         else:
-            for k in (-0.2, 0.0, 0.2):
-                pad(m.y, m.x + k, 0.05, 0.04)
+            for side in (-0.2, 0.0, 0.2):
+                pad(m.y, m.x + side, 0.05, 0.04)
             box = [*silk.px(m.y - 0.22, m.x - 0.32), *silk.px(m.y + 0.22, m.x + 0.32)]
             silk.pen.rectangle(box, outline=255, width=max(wire // 2, 1))
     for k in range(7):
@@ -256,7 +257,7 @@ def control_board(rng: np.random.Generator, size: int, flaw: Flaw = None) -> Pic
         if k == victim and flaw == "missing_component":
             continue
         dy, dx = slack[k] + (shove if k == victim and flaw == "shifted_component" else 0)
-        mounts.append(replace(m, y=m.y + dy, x=m.x + dx, tint=tuple(float(c * tone[k]) for c in m.tint)))
+        mounts.append(replace(m, y=m.y + dy, x=m.x + dx, shade=float(tone[k])))
         if m.words:
             prints.text(m.words, m.y + dy, m.x + dx, min(m.half_y * 0.8, 0.17))
     mask = np.asarray([0.05, 0.27, 0.17], np.float32)
@@ -272,7 +273,7 @@ def control_board(rng: np.random.Generator, size: int, flaw: Flaw = None) -> Pic
         paint.add(ink, SOLDER * np.float32(solder), height=ink * np.float32(0.02), gloss=0.5, metal=0.7, extend=False)
         paint.add(silk.at(y, x), PRINT * np.float32(0.9), extend=False)
         for m in mounts:
-            tint = np.asarray(m.tint, np.float32)
+            tint = np.asarray(m.tint, np.float32) * np.float32(m.shade)
             if m.kind == "round":
                 round_can(paint, y, x, px, (m.y, m.x), m.half_y, tint)
             else:

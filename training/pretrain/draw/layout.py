@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from edge_ad.training.pretrain.draw.backgrounds import background
 from edge_ad.training.pretrain.draw.picture import Draw, Picture
 from edge_ad.training.pretrain.draw.scene import Light, Part, Scene, render

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from edge_ad.training.pretrain.draw.fields import colour, colour_name, sample, spectral_noise
 from edge_ad.training.pretrain.draw.shapes import Field
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from edge_ad.training.pretrain.draw import shapes as sh
 from edge_ad.training.pretrain.draw.materials import Colour
 from edge_ad.training.pretrain.draw.scene import Paint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
 from edge_ad.training.pretrain.draw import shapes as sh
 from edge_ad.training.pretrain.draw.fields import colour, colour_name
 from edge_ad.training.pretrain.draw.layout import Item

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+
 from edge_ad.training.pretrain.draw import shapes as sh
 from edge_ad.training.pretrain.draw.fields import colour, colour_name
 from edge_ad.training.pretrain.draw.layout import Item
@@ -24,7 +26,7 @@ def _thread(
 ) -> None:
     """Paint a threaded bar of radius r along x over a span; the thread's teeth show at its sides."""
     slant = x + y * np.float32(0.25 * pitch / r)
-    wave = np.abs(np.mod(slant / np.float32(pitch), 1) - np.float32(0.5)) * 2
+    wave = (np.abs(np.mod(slant / np.float32(pitch), 1) - np.float32(0.5)) * 2).astype(np.float32)
     depth = np.float32(0.45 * pitch)
     d = np.maximum(
         np.abs(y) - np.float32(r) + depth * wave, np.maximum(np.float32(span[0]) - x, x - np.float32(span[1]))
@@ -79,13 +81,14 @@ def bolt(rng: np.random.Generator) -> Item:
         d = sh.polygon(y, x, 6, r * 0.87) if drive == "hexagon" else sh.disc(y, x, r)
         height = np.float32(0.1) + (sh.chamfer(d, 0.1) if drive == "hexagon" else sh.dome(d, 0.5 * r, 0.25 * r))
         v, u = sh.turned(y, x, turn)
-        hole = {
+        holes: dict[str, Callable[[], Field]] = {
             "slotted": lambda: sh.box(v, u, 0.1 * r, 1.2 * r),
             "cross": lambda: sh.union(sh.box(v, u, 0.1 * r, 0.5 * r), sh.box(u, v, 0.1 * r, 0.5 * r)),
             "hex socket": lambda: sh.polygon(v, u, 6, 0.42 * r),
             "star": lambda: sh.gear(v, u, 6, 0.5 * r, 0.16 * r, 1.0),
             "hexagon": lambda: np.abs(sh.disc(y, x, 0.45 * r)) - np.float32(0.02),
-        }[drive]()
+        }
+        hole = holes[drive]()
         deep = 0.02 if drive == "hexagon" else 0.12
         height = height - np.clip(-hole, 0, np.float32(deep))
         tone = m.texture(y, x) * (1 - np.float32(0.55) * sh.cover(hole, px * 2))[..., None]
@@ -331,8 +334,8 @@ def pencil(rng: np.random.Generator) -> Item:
         paint.add(sh.cover(np.maximum(d, np.float32(0.9) - x), px), lead, gloss=0.2)
         if ferrule:
             end = np.maximum(d, x + np.float32(0.78))
-            paint.add(sh.cover(end, px), m.texture(y, x), height=_rod(y, r) + 0.01 * np.sin(x * 90), gloss=m.gloss,
-                      metal=m.metal)  # fmt: skip
+            crimp = _rod(y, r) + np.float32(0.01) * np.sin(x * np.float32(90))
+            paint.add(sh.cover(end, px), m.texture(y, x), height=crimp, gloss=m.gloss, metal=m.metal)
         return paint
 
     return Item(part, f"{colour_name(coat.colour)} pencil", "pencils", half=(r + 0.01, 1.0), many=0.5, thickness=0.12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from edge_ad.training.pretrain.draw import shapes as sh
 from edge_ad.training.pretrain.draw.fields import colour, colour_name
 from edge_ad.training.pretrain.draw.layout import Item
@@ -59,7 +60,7 @@ def capsule(rng: np.random.Generator) -> Item:
         d = sh.box(y, x, hy, 0.97, hy)
         height = sh.dome(d, hy, hy)
         cap = x > seam
-        height = height + np.float32(0.03) * cap
+        height = height + np.float32(0.03) * cap.astype(np.float32)
         paint.add(sh.cover(d, px), np.where(cap[..., None], right, left), height=height, gloss=0.7)
         return paint.add(np.float32(0.85) * art.at(y, x), ink, extend=False)
 

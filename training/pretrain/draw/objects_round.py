@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import numpy as np
+
 from edge_ad.training.pretrain.draw import shapes as sh
 from edge_ad.training.pretrain.draw.fields import colour, colour_name
 from edge_ad.training.pretrain.draw.layout import Item

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
 from edge_ad.training.pretrain.draw.fields import sample
 from edge_ad.training.pretrain.draw.shapes import Field
-from PIL import Image, ImageDraw, ImageFont
 
 _LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 _DIGITS = "0123456789"
@@ -52,8 +53,8 @@ class Artwork:
     def at(self, y: Field, x: Field) -> Field:
         """Ink at coordinates: float32 H,W in 0..1."""
         if self._ink is None:
-            padded = np.pad(np.asarray(self.canvas, np.float32) / 255, 1)  # a border of nothing, for what is outside
-            self._ink = padded
+            # a border of nothing, for what is outside
+            self._ink = np.pad(np.asarray(self.canvas, np.float32) / np.float32(255), 1).astype(np.float32)
         h, w = self._ink.shape
         row = np.clip((y + np.float32(self.half[0])) * np.float32(self.scale) + np.float32(0.5), 0, h - 1)
         column = np.clip((x + np.float32(self.half[1])) * np.float32(self.scale) + np.float32(0.5), 0, w - 1)

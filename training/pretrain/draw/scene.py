@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from edge_ad.training.pretrain.draw.shapes import Field
 from scipy import ndimage
+
+from edge_ad.training.pretrain.draw.shapes import Field
 
 
 class Paint:
