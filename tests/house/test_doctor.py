@@ -136,3 +136,19 @@ def test_onnxruntime_that_does_not_run_is_wrong() -> None:
     checks = {check.name: check for check in as_checks(find_targets(machine(), broken, broken))}
     assert checks["run onnx"].ok is False
     assert checks["run tensorrt"].ok is None
+
+
+def test_weights_are_found_where_training_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_ad.doctor.weights import check_weights
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    before = {check.name: check for check in check_weights()}
+    assert before["AlexNet in torchvision's hub cache"].ok is None
+    assert before["LPIPS AlexNet"].ok is True
+    assert before["EfficientNet-Lite0"].ok is True
+    file = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    after = {check.name: check for check in check_weights()}
+    assert after["AlexNet in torchvision's hub cache"].ok is True
+    assert str(file) in after["AlexNet in torchvision's hub cache"].detail
