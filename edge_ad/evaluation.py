@@ -6,10 +6,9 @@ import csv
 import io
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.files import write_json, write_text
 from edge_ad.heatmap import overlay
 from edge_ad.images import read_image, read_mask, resize_mask, thumbnail, write_image
+from edge_ad.inspection import DetectorLike, Verdict
 from edge_ad.progress import Step, progress
 from edge_ad.version import __version__
 
@@ -33,55 +33,6 @@ PREVIEW = 160
 STORED = "report.json"
 #: Schema of that file.
 SCHEMA = 1
-
-Verdict = Literal["good", "bad", "undecided"]
-
-
-class InspectionLike(Protocol):
-    """What `evaluate` reads of an inspection; `edge_ad.runtime.Inspection` is one."""
-
-    @property
-    def score(self) -> float:
-        """The image's anomaly score, higher is less normal."""
-
-    @property
-    def threshold(self) -> float | None:
-        """The calibrated limit, None if there is none."""
-
-    @property
-    def verdict(self) -> Verdict:
-        """The decision by that limit."""
-
-    @property
-    def score_map(self) -> NDArray[np.float32]:
-        """Evidence a pixel, float32 S,S."""
-
-    @property
-    def inpainted(self) -> NDArray[np.uint8] | None:
-        """What the part should have looked like, uint8 S,S,3, if asked for."""
-
-
-class DetectorLike(Protocol):
-    """What `evaluate` needs of a detector; `edge_ad.runtime.Detector` is one."""
-
-    @property
-    def categories(self) -> Sequence[str]:
-        """The categories it knows."""
-
-    @property
-    def image_size(self) -> int:
-        """Side S of its score maps."""
-
-    @property
-    def plan_name(self) -> str:
-        """The plan it runs."""
-
-    @property
-    def provider(self) -> str:
-        """What it runs on."""
-
-    def inspect(self, image: NDArray[np.uint8], category: str, *, inpainted: bool = False) -> InspectionLike:
-        """Decide on one image, uint8 H,W,3 of any size."""
 
 
 class _Record(BaseModel):

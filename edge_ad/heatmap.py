@@ -20,6 +20,8 @@ INFERNO = np.array(
 )  # fmt: skip
 #: How much of the image the strongest evidence covers.
 OPACITY = 0.8
+#: Where on the colour scale the weakest evidence starts: its darkest end would be lost on dark parts.
+START = 0.3
 
 
 def colours(values: NDArray[Any]) -> Picture:
@@ -48,5 +50,5 @@ def overlay(image: Picture, score_map: NDArray[Any], low: float, high: float) ->
     )
     strength = np.clip((scores - low) / max(high - low, 1e-12), 0, 1)
     cover = (OPACITY * np.sqrt(strength))[:, :, None]  # the root keeps middling evidence visible
-    blended: Picture = np.rint(image * (1 - cover) + colours(strength) * cover).astype(np.uint8)
+    blended: Picture = np.rint(image * (1 - cover) + colours(START + (1 - START) * strength) * cover).astype(np.uint8)
     return blended

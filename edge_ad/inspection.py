@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import InputError, OptionError
-from edge_ad.evaluation import DetectorLike, InspectionLike
 from edge_ad.files import atomic_path
 from edge_ad.heatmap import overlay
 from edge_ad.images import SUFFIXES, list_images, read_image, write_image
@@ -24,22 +23,61 @@ from edge_ad.regions import Region
 COLUMNS = ("image", "category", "verdict", "score", "threshold", "regions", "seconds", "heatmap", "inpainted", "error")
 
 
-class InspectedLike(InspectionLike, Protocol):
-    """What is recorded of an inspection, beyond its scores; `edge_ad.runtime.Inspection` is one."""
+Verdict = Literal["good", "bad", "undecided"]
+
+
+class InspectionLike(Protocol):
+    """What is read of an inspection; `edge_ad.runtime.Inspection` is one."""
+
+    @property
+    def score(self) -> float:
+        """The image's anomaly score, higher is less normal."""
+
+    @property
+    def threshold(self) -> float | None:
+        """The calibrated limit, None if there is none."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The decision by that limit."""
+
+    @property
+    def score_map(self) -> NDArray[np.float32]:
+        """Evidence a pixel, float32 S,S."""
 
     @property
     def regions(self) -> Sequence[Region]:
         """Defect regions, in pixels of the original image."""
 
     @property
+    def inpainted(self) -> NDArray[np.uint8] | None:
+        """What the part should have looked like, uint8 S,S,3, if asked for."""
+
+    @property
     def times(self) -> dict[str, float]:
         """Seconds by stage."""
 
 
-class InspectorLike(DetectorLike, Protocol):
-    """A detector whose inspections also have regions and times; `edge_ad.runtime.Detector` is one."""
+class DetectorLike(Protocol):
+    """What inspecting and evaluating need of a detector; `edge_ad.runtime.Detector` is one."""
 
-    def inspect(self, image: NDArray[np.uint8], category: str, *, inpainted: bool = False) -> InspectedLike:
+    @property
+    def categories(self) -> Sequence[str]:
+        """The categories it knows."""
+
+    @property
+    def image_size(self) -> int:
+        """Side S of its score maps."""
+
+    @property
+    def plan_name(self) -> str:
+        """The plan it runs."""
+
+    @property
+    def provider(self) -> str:
+        """What it runs on."""
+
+    def inspect(self, image: NDArray[np.uint8], category: str, *, inpainted: bool = False) -> InspectionLike:
         """Decide on one image, uint8 H,W,3 of any size."""
 
 
@@ -126,7 +164,7 @@ def infer_category(path: Path, categories: Sequence[str]) -> str:
 
 
 def inspect_files(
-    detector: InspectorLike,
+    detector: DetectorLike,
     jobs: Iterable[Job],
     out: Path,
     *,
@@ -167,7 +205,7 @@ def inspect_files(
 
 
 def _inspect_each(
-    detector: InspectorLike, jobs: Iterable[Job], out: Path, inpainted: bool
+    detector: DetectorLike, jobs: Iterable[Job], out: Path, inpainted: bool
 ) -> Iterator[tuple[Job, dict[str, Any]]]:
     for job in jobs:
         record: dict[str, Any] = {"image": str(job.path), "category": job.category}

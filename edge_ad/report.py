@@ -207,20 +207,27 @@ def _charts(name: str, category: CategoryResult) -> str:
     good = [sample.score for sample in category.samples if not sample.is_bad]
     bad = [sample.score for sample in category.samples if sample.is_bad]
     label = {"calibrated": "threshold", "f1max": "F1-max"}.get(category.threshold_source or "", "")
-    charts = [("Scores of the images", histogram(f"{name}: scores", good, bad, category.threshold, label))]
+    charts = [("Scores of the images", "", histogram(f"{name}: scores", good, bad, category.threshold, label))]
     for kind, title, axes, metric in (
         ("roc", "ROC", ("false-positive rate", "true-positive rate"), "auroc"),
         ("pr", "Precision and recall", ("recall", "precision"), "ap"),
     ):
-        lines = []
+        lines, legends = [], []
         for level in ("image", "pixel"):
             curve = category.curves.get(f"{level}_{kind}")
             if curve is not None:
-                legend = f"{level}s, {metric.upper()} {percent(category.metrics.get(f'{level}_{metric}'))}"
-                lines.append((legend, level, curve.x, curve.y))
+                value = percent(category.metrics.get(f"{level}_{metric}"))
+                key = f'<svg viewBox="0 0 20 6"><line class="line {level}" x1="0" y1="3" x2="20" y2="3"/></svg>'
+                legends.append(f"<span>{key}{level}s, {metric.upper()} {value}</span>")
+                lines.append((level, curve.x, curve.y))
         if lines:
-            charts.append((title, unit_chart(f"{name}: {title}", *axes, lines, diagonal=kind == "roc")))
-    return "".join(f'<div class="card chart"><h3>{title}</h3>{svg}</div>' for title, svg in charts)
+            charts.append(
+                (title, "".join(legends), unit_chart(f"{name}: {title}", *axes, lines, diagonal=kind == "roc"))
+            )
+    return "".join(
+        f'<div class="card chart"><div class="legend"><h3>{title}</h3>{legend}</div>{svg}</div>'
+        for title, legend, svg in charts
+    )
 
 
 def _figure(category: str, sample: SampleRecord, folder: Path) -> str:
@@ -233,7 +240,7 @@ def _figure(category: str, sample: SampleRecord, folder: Path) -> str:
     views = "".join(_view(sample, kind, folder) for kind in _VIEWS)
     return (
         f'<figure class="{"wrong" if wrong else ""}" data-truth="is-{"bad" if sample.is_bad else "good"}" '
-        f'data-outcome="{outcome}"><figcaption><span class="name">{name}</span>'
+        f'data-outcome="{outcome}"><figcaption><span class="name" title="{escape(sample.image)}">{name}</span>'
         f'<span class="chip">{escape(truth)}</span><span class="chip {chip}">{verdict}</span>'
         f'<span class="score">score {sample.score:.4g}</span></figcaption><div class="views">{views}</div></figure>'
     )

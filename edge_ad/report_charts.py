@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 320, 240
-LEFT, RIGHT, TOP, BOTTOM = 38, 10, 12, 36
+LEFT, RIGHT, TOP, BOTTOM = 38, 10, 16, 36
 BINS = 24
 
 
@@ -18,7 +18,7 @@ def unit_chart(
     title: str,
     x_label: str,
     y_label: str,
-    lines: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
+    lines: Sequence[tuple[str, Sequence[float], Sequence[float]]],
     *,
     diagonal: bool = False,
 ) -> str:
@@ -28,7 +28,7 @@ def unit_chart(
         title: for those who cannot see it.
         x_label: under the x axis.
         y_label: beside the y axis.
-        lines: (legend, CSS class, x values in 0..1, y values in 0..1) each.
+        lines: (CSS class, x values in 0..1, y values in 0..1) each.
         diagonal: also draw the line of chance.
 
     Returns:
@@ -37,14 +37,9 @@ def unit_chart(
     parts = [_unit_axes(x_label, y_label)]
     if diagonal:
         parts.append(f'<line class="chance" x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}"/>')
-    for _, css, xs, ys in lines:
+    for css, xs, ys in lines:
         points = " ".join(f"{_x(x):.1f},{_y(y):.1f}" for x, y in zip(xs, ys))
         parts.append(f'<polyline class="line {css}" points="{points}"/>')
-    for row, (legend, css, _, _) in enumerate(lines):
-        y = HEIGHT - BOTTOM - 10 - 16 * (len(lines) - 1 - row)
-        x = WIDTH - RIGHT - 8
-        parts.append(f'<line class="line {css}" x1="{x - 18}" y1="{y - 4}" x2="{x}" y2="{y - 4}"/>')
-        parts.append(f'<text class="legend" x="{x - 24}" y="{y}" text-anchor="end">{escape(legend)}</text>')
     return _svg(title, parts)
 
 
@@ -110,10 +105,10 @@ def histogram(
     )
     if threshold is not None:
         x = LEFT + (threshold - low) / (high - low) * (WIDTH - LEFT - RIGHT)
-        anchor, dx = ("start", 5) if x < WIDTH / 2 else ("end", -5)
+        anchor = "start" if x < WIDTH / 3 else "end" if x > WIDTH * 2 / 3 else "middle"
         parts.append(f'<line class="threshold" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>')
         parts.append(
-            f'<text class="legend" x="{x + dx:.1f}" y="{HEIGHT - BOTTOM - 5}" text-anchor="{anchor}">'
+            f'<text class="legend" x="{x:.1f}" y="{TOP - 3}" text-anchor="{anchor}">'
             f"{escape(threshold_label)} {threshold:.4g}</text>"
         )
     return _svg(title, parts)

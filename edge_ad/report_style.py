@@ -35,7 +35,10 @@ th { font-weight: 600; color: var(--soft); font-size: 12.5px; } th:first-child, 
 tbody tr:last-child td { border-bottom: 0; } tr.mean td { font-weight: 650; border-top: 2px solid var(--line); }
 td a { color: var(--accent); text-decoration: none; } td a:hover { text-decoration: underline; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 12px; margin: 12px 0; }
-.chart { padding: 10px 12px 6px; } .chart h3 { margin: 0 0 4px; font-size: 14px; font-weight: 600; }
+.chart { padding: 10px 12px 6px; } .chart h3 { margin: 0 auto 0 0; font-size: 14px; font-weight: 600; }
+.chart .legend { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: center; font-size: 12px;
+  margin-bottom: 4px; }
+.chart .legend span { display: inline-flex; gap: 5px; align-items: center; } .chart .legend svg { width: 20px; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font: 11px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; fill: var(--soft); }
 svg .legend { fill: var(--text); paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
@@ -56,8 +59,8 @@ svg .label.good { fill: var(--good); } svg .label.bad { fill: var(--bad); }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 560px), 1fr)); gap: 12px; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 10px 12px; }
 figure.wrong { border-color: var(--bad); }
-figcaption { display: flex; flex-wrap: wrap; gap: 4px 10px; align-items: center; font-size: 13px; margin-bottom: 8px; }
-figcaption .name { font-weight: 600; overflow-wrap: anywhere; }
+figcaption { display: flex; gap: 8px; white-space: nowrap; align-items: center; font-size: 13px; margin-bottom: 8px; }
+figcaption .name { font-weight: 600; min-width: 0; overflow: hidden; text-overflow: ellipsis; }
 figcaption .score { margin-left: auto; color: var(--soft); font-variant-numeric: tabular-nums; }
 .chip { border-radius: 99px; padding: 1px 9px; font-size: 12px; font-weight: 600; background: var(--plain-soft); }
 .chip.correct { background: var(--good-soft); color: var(--good); }
