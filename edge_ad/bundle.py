@@ -1,0 +1,434 @@
+"""The bundle: the one contract between the build side and the edge.
+
+A folder, or a `.tar` of it, that holds `manifest.json`, ONNX graphs, arrays (`.npy`, never pickled) and engines. The
+manifest lists every file with its SHA-256; `manifest.sha256` holds the manifest's own. `Bundle.open` checks all of them
+before anything is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from edge_ad.errors import BundleError
+from edge_ad.files import atomic_path, sha256_file, write_text
+from edge_ad.version import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+DIGEST = "manifest.sha256"
+REQUIRED_GRAPHS = ("encoder", "prepare", "denoiser", "compose", "decoder", "features", "score")
+
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+
+
+class Part(BaseModel):
+    """What every manifest part has in common: keys of a later minor version are kept, values are checked on change."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True, validate_assignment=True)
+
+
+class BaseModelInfo(Part):
+    """The base model the bundle was adapted from: its name and licence."""
+
+    name: str
+    licence: str
+
+
+class TensorSpec(Part):
+    """One input or output of a graph. `shape` has an integer for a fixed and a name ("B", "N", …) for a free size."""
+
+    name: str
+    dtype: Literal["float32", "float16", "uint8", "int64", "int32", "bool"]
+    shape: tuple[int | str, ...]
+
+
+class Graph(Part):
+    """One ONNX graph: its file, the file of its external data if there is one, its tensors and precision.
+
+    `row_bytes` is an estimate of the memory that one row of its batch needs while it runs (0: unknown).
+    """
+
+    file: str
+    data: str | None = None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    precision: Precision = "fp32"
+    row_bytes: int = Field(default=0, ge=0)
+    reference: str | None = None
+    tolerance: float = Field(default=1e-3, gt=0)
+
+
+class Schedule(Part):
+    """A noise strength and the solver steps from it, ready to run.
+
+    `timesteps` has one entry a step, `coefficients` one row (a, b, c, p, q) a step, and `start` is
+    (sqrt(ᾱ), sqrt(1 - ᾱ)) of the first timestep (eq. 7).
+    """
+
+    noise_strength: float = Field(alias="lambda", gt=0, le=1)
+    steps: int = Field(ge=1)
+    solver: str
+    timesteps: list[float]
+    coefficients: list[tuple[float, float, float, float, float]]
+    start: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _one_row_a_step(self) -> Schedule:
+        if not len(self.timesteps) == len(self.coefficients) == self.steps:
+            raise ValueError("timesteps and coefficients must have one entry a step")
+        return self
+
+
+class Weights(Part):
+    """How evidence becomes a score map and a score.
+
+    alpha: weight of the prototype-guided map (eq. 21). reference: 0 compares with the image, 1 with its own
+    reconstruction. map_power and error_power: exponents of the inpainting map S and the prototype error E in the
+    product. top: 0 takes the highest pixel as the image score, 1 the mean of the highest pixels.
+    """
+
+    alpha: float = Field(default=0.1, ge=0, le=1)
+    reference: float = Field(default=0.0, ge=0, le=1)
+    map_power: float = Field(default=1.0, ge=0, le=8)
+    error_power: float = Field(default=0.0, ge=0, le=8)
+    top: float = Field(default=0.0, ge=0, le=1)
+
+    def vector(self) -> list[float]:
+        """The five numbers in the order of the score graph's input `weights`."""
+        return [self.alpha, self.reference, self.map_power, self.error_power, self.top]
+
+
+class Plan(Part):
+    """Which masks are inpainted together and how the results are put back; see docs/plans.md.
+
+    scales: k of the k x k patch grids. grouping: "single" inpaints every patch by itself, "checkerboard" all patches of
+    one scale with the same (row % 2, column % 2) together. masked_latents: "encoded" sends every masked picture through
+    the encoder, "blended" blends the latents of the image and of a blank picture. decode: "each" result or one
+    composed picture a "scale". prototype: whether the prototype-guided mask is inpainted too. threshold_rule: how its
+    threshold is found.
+    """
+
+    scales: tuple[int, ...] = (1, 2, 4, 8)
+    grouping: Literal["single", "checkerboard"]
+    masked_latents: Literal["encoded", "blended"]
+    decode: Literal["each", "scale"]
+    prototype: bool = True
+    threshold_rule: Literal["variance-sum", "otsu"] = "variance-sum"
+    schedule: str
+    weights: Weights = Weights()
+
+    @field_validator("scales")
+    @classmethod
+    def _scales(cls, scales: tuple[int, ...]) -> tuple[int, ...]:
+        if not scales or len(set(scales)) != len(scales) or min(scales) < 1:
+            raise ValueError("scales must be different whole numbers from 1 up, at least one of them")
+        return scales
+
+
+class Levels(Part):
+    """What normal parts of a category measure: the inpainting map S and the prototype error E are divided by these.
+
+    `maps` optionally names a `.npy` file, float32 2,H,W, with a level a pixel; it then replaces the two numbers.
+    """
+
+    map: float = Field(default=1.0, gt=0)
+    error: float = Field(default=1.0, gt=0)
+    maps: str | None = None
+
+
+class CategoryEntry(Part):
+    """One product category: its averaged prompt, prototype bank, normal levels, and what calibration set for it.
+
+    thresholds is {plan: {precision: value}}; schedules and weights, by plan, replace the plan's own.
+    """
+
+    prompt: str
+    prototypes: str | None = None
+    levels: Levels = Levels()
+    thresholds: dict[str, dict[str, float]] = {}
+    schedules: dict[str, str] = {}
+    weights: dict[str, Weights] = {}
+
+
+class Engine(Part):
+    """A compiled form of the graphs for one target: the library that built it, its version, and a file a graph."""
+
+    library: str
+    version: str
+    compute_capability: str | None = None
+    precision: Precision = "fp16"
+    files: dict[str, str] = {}
+
+
+class Manifest(Part):
+    """Everything a bundle says about itself; `files` maps every other file's path to its SHA-256."""
+
+    schema_version: int = SCHEMA_VERSION
+    edge_ad_version: str = __version__
+    created: str
+    base: BaseModelInfo
+    image_size: int = Field(ge=16)
+    latent_size: int = Field(ge=1)
+    latent_channels: int = Field(ge=1)
+    graphs: dict[str, Graph]
+    schedules: dict[str, Schedule]
+    plans: dict[str, Plan]
+    default_plan: str
+    categories: dict[str, CategoryEntry]
+    engines: dict[str, Engine] = {}
+    perceptual: str
+    features: str
+    metrics: dict[str, Any] = {}
+    licences: dict[str, str] = {}
+    files: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Manifest:
+        if self.default_plan not in self.plans:
+            raise ValueError(f'default_plan "{self.default_plan}" is not one of the plans')
+        missing = [name for name in REQUIRED_GRAPHS if name not in self.graphs]
+        if missing:
+            raise ValueError(f"graphs lack {', '.join(missing)}")
+        wanted = {plan.schedule for plan in self.plans.values()}
+        wanted |= {name for category in self.categories.values() for name in category.schedules.values()}
+        if unknown := sorted(wanted - set(self.schedules)):
+            raise ValueError(f"schedules lack {', '.join(unknown)}")
+        for plan_name, plan in self.plans.items():
+            if max(plan.scales) > self.latent_size:
+                raise ValueError(f'plan "{plan_name}" has patches smaller than one latent pixel')
+        return self
+
+    def named_files(self) -> Iterator[str]:
+        """Every path that some part of the manifest refers to, in no order, possibly twice."""
+        for graph in self.graphs.values():
+            yield from (path for path in (graph.file, graph.data, graph.reference) if path)
+        for category in self.categories.values():
+            yield from (path for path in (category.prompt, category.prototypes, category.levels.maps) if path)
+        for engine in self.engines.values():
+            yield from engine.files.values()
+
+
+class Bundle:
+    """An opened and verified bundle. Make one with `Bundle.open`; close it, or use it in `with`, when it was a tar."""
+
+    def __init__(self, folder: Path, manifest: Manifest, source: Path, scratch: Path | None = None):
+        self.folder = folder
+        self.manifest = manifest
+        self.source = source
+        self._scratch = scratch
+
+    @classmethod
+    def open(cls, path: Path | str) -> Bundle:
+        """Open a bundle folder or `.tar`, check its schema version and the SHA-256 of every file.
+
+        Raises BundleError with one sentence that names what is wrong: no bundle, newer schema, a damaged, missing or
+        unlisted file, a path that leaves the bundle.
+        """
+        source = Path(path)
+        if source.is_dir():
+            return cls(source, _verified_manifest(source, source), source)
+        if not source.exists():
+            raise BundleError(f'there is no bundle at "{source}"; give the folder or .tar that edge-ad export wrote')
+        scratch = Path(tempfile.mkdtemp(prefix="edge-ad-bundle-"))
+        try:
+            folder = unpack(source, scratch)
+            return cls(folder, _verified_manifest(folder, source), source, scratch)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+    def close(self) -> None:
+        """Remove the temporary folder of a bundle that was opened from a tar. The object is of no use afterwards."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def file(self, relative: str) -> Path:
+        """The absolute path of a file the manifest lists; BundleError when it does not list it."""
+        if relative not in self.manifest.files:
+            raise BundleError(f'"{self.source}" has no file "{relative}" in its manifest; export the bundle again')
+        return self.folder / relative
+
+    def array(self, relative: str) -> np.ndarray[Any, Any]:
+        """Read a listed `.npy` file, never a pickled one; BundleError when it is not a plain array."""
+        import numpy as np
+
+        try:
+            array: np.ndarray[Any, Any] = np.load(self.file(relative), allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise BundleError(f'"{relative}" of "{self.source}" is not a plain .npy array; export it again') from error
+        return array
+
+    def graph(self, name: str) -> Graph:
+        """The entry of a graph; BundleError naming it when the bundle has none of that name."""
+        if name not in self.manifest.graphs:
+            raise BundleError(f'"{self.source}" has no graph "{name}"; it has {_listed(self.manifest.graphs)}')
+        return self.manifest.graphs[name]
+
+    def category(self, name: str) -> CategoryEntry:
+        """The entry of a category; BundleError listing the known ones when there is none of that name."""
+        if name not in self.manifest.categories:
+            known = _listed(self.manifest.categories)
+            raise BundleError(f'"{self.source}" has no category "{name}"; it has {known}')
+        return self.manifest.categories[name]
+
+    def plan(self, name: str | None) -> tuple[str, Plan]:
+        """The name and entry of a plan, the default one for None; BundleError listing the known ones."""
+        name = name or self.manifest.default_plan
+        if name not in self.manifest.plans:
+            raise BundleError(f'"{self.source}" has no plan "{name}"; it has {_listed(self.manifest.plans)}')
+        return name, self.manifest.plans[name]
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Hash every file of `folder`, write `manifest.json` and `manifest.sha256`, and return what was written.
+
+    Raises BundleError when the manifest refers to a file that is not there.
+    """
+    folder = Path(folder)
+    files = {path: sha256_file(folder / path) for path in _files_of(folder, folder)}
+    for path in manifest.named_files():
+        if path not in files:
+            raise BundleError(f'the manifest of "{folder}" names "{path}", which is not there')
+    written = manifest.model_copy(update={"files": files})
+    text = json.dumps(written.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(folder / MANIFEST, text + "\n")
+    write_text(folder / DIGEST, sha256_file(folder / MANIFEST) + "\n")
+    return written
+
+
+def pack(folder: Path, target: Path) -> Path:
+    """Write a bundle folder as one uncompressed `.tar` (its content hardly compresses); verifies it first."""
+    folder = Path(folder)
+    manifest = _verified_manifest(folder, folder)
+    with atomic_path(Path(target)) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+        for relative in [MANIFEST, DIGEST, *sorted(manifest.files)]:
+            info = tar.gettarinfo(folder / relative, arcname=relative)
+            info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            with open(folder / relative, "rb") as file:
+                tar.addfile(info, file)
+    return Path(target)
+
+
+def unpack(archive: Path, target: Path) -> Path:
+    """Extract a bundle's `.tar` below `target` and return the folder that holds its manifest.
+
+    Only plain files and folders with paths below `target` are accepted; BundleError names the first other entry.
+    """
+    target = Path(target)
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            for entry in tar:
+                path = _safe_relative(entry.name, archive)
+                if entry.isdir():
+                    (target / path).mkdir(parents=True, exist_ok=True)
+                    continue
+                if not entry.isfile():
+                    raise BundleError(f'"{archive}" holds "{entry.name}", which is not a plain file; do not trust it')
+                stream = tar.extractfile(entry)
+                assert stream is not None  # a plain file always has content
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                with open(target / path, "wb") as file:
+                    shutil.copyfileobj(stream, file, 1 << 20)
+    except (tarfile.TarError, EOFError) as error:
+        raise BundleError(f'"{archive}" is not a readable .tar of a bundle; copy it again') from error
+    if (target / MANIFEST).exists():
+        return target
+    inner = [path.parent for path in target.glob(f"*/{MANIFEST}")]
+    if len(inner) != 1:
+        raise BundleError(f'"{archive}" holds no {MANIFEST}; give the .tar of a bundle')
+    return inner[0]
+
+
+def read_manifest(folder: Path, source: Path | None = None) -> Manifest:
+    """Read and check `manifest.json` alone, without hashing the other files. Raises BundleError."""
+    source = source or folder
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise BundleError(f'"{source}" is not a bundle: it has no {MANIFEST}; give what edge-ad export wrote')
+    raw = path.read_bytes()
+    try:
+        content = json.loads(raw)
+        version = content["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f'"{MANIFEST}" of "{source}" is damaged: it is not a manifest; export again') from error
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        made_by = str(content.get("edge_ad_version", "of unknown version"))
+        raise BundleError(
+            f'"{source}" was made by a newer edge-ad {made_by} (schema {version}, this one reads up to '
+            f"{SCHEMA_VERSION}); upgrade edge-ad"
+        )
+    digest = Path(folder) / DIGEST
+    if not digest.is_file():
+        raise BundleError(f'"{source}" lacks "{DIGEST}"; copy or export the bundle again')
+    if digest.read_text("utf-8", errors="replace").strip() != hashlib.sha256(raw).hexdigest():
+        raise BundleError(f'"{MANIFEST}" of "{source}" does not match "{DIGEST}": one is damaged; export or copy again')
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(key) for key in first["loc"]) or "the whole"
+        raise BundleError(f'"{MANIFEST}" of "{source}" is wrong at {where}: {first["msg"]}; export again') from error
+
+
+def _verified_manifest(folder: Path, source: Path) -> Manifest:
+    manifest = read_manifest(folder, source)
+    for path in manifest.files:
+        _safe_relative(path, source)
+    present = set(_files_of(folder, source))
+    if missing := sorted(set(manifest.files) - present):
+        raise BundleError(f'"{source}" lacks "{missing[0]}"; copy or export the bundle again')
+    if unknown := sorted(present - set(manifest.files)):
+        raise BundleError(f'"{source}" holds "{unknown[0]}", which its manifest does not list; remove that file')
+    if unlisted := sorted(set(manifest.named_files()) - present):
+        raise BundleError(f'"{source}" refers to "{unlisted[0]}", which its manifest does not list; export again')
+    for path, digest in manifest.files.items():
+        if sha256_file(folder / path) != digest:
+            raise BundleError(
+                f'"{path}" of "{source}" is damaged: its SHA-256 differs from the manifest; copy it again'
+            )
+    return manifest
+
+
+def _files_of(folder: Path, source: Path) -> Iterator[str]:
+    """Relative POSIX paths of all files below `folder` but the manifest and its digest; links are refused."""
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise BundleError(f'"{source}" holds the link "{relative}"; a bundle has plain files only')
+        if path.is_file() and relative not in (MANIFEST, DIGEST):
+            yield relative
+
+
+def _safe_relative(path: str, source: Path) -> PurePosixPath:
+    """`path` when it stays below the bundle; BundleError otherwise (absolute, "..", drive or backslash)."""
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path or not path:
+        raise BundleError(f'"{source}" holds the path "{path}", which leaves the bundle; do not trust it')
+    return pure
+
+
+def _listed(names: dict[str, Any]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,71 @@
+"""edge-ad export: a training run to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="export", short_help="Fuse a training run and write it as a bundle of ONNX graphs.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Bundle folder to write, whole or not at all."
+)
+@click.option("--precision", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True)
+@click.option(
+    "--plan", "plans", default="grouped,paper", show_default=True, help="Plans, comma-separated; first is default."
+)
+@click.option("--lambda", "noise_strength", default=0.4, show_default=True, type=click.FloatRange(0, 1, min_open=True),
+              help="Noise strength: where denoising starts, 1 is pure noise.")  # fmt: skip
+@click.option("--steps", default=4, show_default=True, type=click.IntRange(1, 1000), help="Steps of the grouped plan.")
+@click.option("--solver", type=click.Choice(["ddim", "dpmsolver++", "unipc"]), default="ddim", show_default=True)
+@click.option("--lpips", "perceptual", type=click.Choice(["alexnet", "stlpips"]), default=None,
+              help="Perceptual network of the score; the best one installed if not given.")  # fmt: skip
+@click.option(
+    "--rotations",
+    default="0,90,180,270",
+    show_default=True,
+    help="Degrees the shots are turned for prototypes, or auto.",
+)
+@click.option(
+    "--bank-size", default=4096, show_default=True, type=click.IntRange(1), help="Prototypes of a category at most."
+)
+def command(
+    run: Path,
+    out: Path,
+    precision: str,
+    plans: str,
+    noise_strength: float,
+    steps: int,
+    solver: str,
+    perceptual: str | None,
+    rotations: str,
+    bank_size: int,
+) -> None:
+    """Fuse the training run in folder RUN and write it as a bundle: ONNX graphs, prompts, prototypes, manifest.
+
+    Ends by running every graph against PyTorch's numbers.
+    """
+    from edge_ad.errors import OptionError
+
+    try:
+        angles = None if rotations == "auto" else tuple(float(angle) for angle in rotations.split(","))
+    except ValueError as error:
+        raise OptionError(f'--rotations "{rotations}" must be degrees with commas, such as 0,90, or auto') from error
+    from edge_ad.export.pipeline import export_run
+
+    export_run(
+        run,
+        out,
+        log=lambda line: click.echo(line, err=True),
+        precision=precision,
+        plans=tuple(name.strip() for name in plans.split(",") if name.strip()),
+        noise_strength=noise_strength,
+        steps=steps,
+        solver=solver,
+        perceptual=perceptual,
+        rotations=angles,
+        bank_size=bank_size,
+    )
+    click.echo(out)

@@ -1,0 +1,268 @@
+"""A training run to a bundle: fuse, graphs, prompts, prototypes, manifest, and proof that it computes the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from edge_ad import bundle as bundles
+from edge_ad.errors import BundleError, InputError, OptionError
+from edge_ad.export.fuse import fuse_adapter, load_weights
+from edge_ad.export.graphs.case import GraphCase
+from edge_ad.export.graphs.compose import compose_case
+from edge_ad.export.graphs.decoder import decoder_case
+from edge_ad.export.graphs.denoiser import denoiser_case
+from edge_ad.export.graphs.encoder import encoder_case
+from edge_ad.export.graphs.features import features_case
+from edge_ad.export.graphs.prepare import prepare_case
+from edge_ad.export.graphs.score import score_case
+from edge_ad.export.memory import row_bytes
+from edge_ad.export.onnx import torch_outputs, write_graph, write_reference
+from edge_ad.export.prototypes import BANK_SIZE, ROTATIONS, TURNS, category_arrays
+from edge_ad.files import atomic_folder
+from edge_ad.images import read_image, resize_image
+from edge_ad.runtime.plan import grouped_plan, paper_plan
+from edge_ad.runtime.schedule import make_schedule
+from edge_ad.runtime.verify import verify_graphs
+
+PLANS = {"grouped": grouped_plan, "paper": paper_plan}
+# graphs that compute in fp16 when asked to; distances and scores stay in fp32
+HALF_GRAPHS = ("encoder", "denoiser", "decoder")
+HALF_TOLERANCE = 2e-2
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Product:
+    """One category to export: its prompts, the good pictures its prototypes come from (none: no prototypes), its turn.
+
+    turn: how the product may lie before the camera: "free", "quarter", "small" or "none".
+    """
+
+    prompts: Sequence[str]
+    shots: Sequence[Path] = ()
+    turn: str = "small"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a bundle is made.
+
+    precision of the encoder, denoiser and decoder graphs. plans: the first is the default. noise_strength: λ of eq. 11.
+    steps and solver: of the grouped plan; the paper's plan always runs λ·50 steps of DDIM. perceptual: which LPIPS,
+    None for the best one installed. rotations: degrees by which shots are turned for the prototype bank of at most
+    bank_size rows; None takes them from each category's turn (`TURNS`).
+    """
+
+    precision: Literal["fp32", "fp16"] = "fp32"
+    plans: tuple[str, ...] = ("grouped", "paper")
+    noise_strength: float = 0.4
+    steps: int = 4
+    solver: str = "ddim"
+    perceptual: Literal["alexnet", "stlpips"] | None = None
+    rotations: tuple[float, ...] | None = ROTATIONS
+    bank_size: int = BANK_SIZE
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def export_run(run: Path, out: Path, *, log: Log = print, **options: Any) -> Path:
+    """Export the run in folder `run` to the bundle folder `out`, replacing one that is there. Returns `out`.
+
+    options: the fields of `ExportOptions`. Nothing is left of a failed export. Raises OptionError for what cannot be
+    combined, InputError for a run or base that is not one, BundleError when a graph does not compute what PyTorch does.
+    """
+    chosen = _checked(ExportOptions(**options))
+    _refuse_foreign(Path(out))
+    from edge_ad.training.base import load_base
+    from edge_ad.training.run import load_run
+
+    loaded = load_run(Path(run))
+    log(f"base {loaded.base_id}")
+    base = load_base(loaded.base_id)
+    if loaded.unet is not None:
+        load_weights(base.unet, loaded.unet, "denoiser")
+    if loaded.adapter is not None:
+        base.unet = fuse_adapter(base.unet, loaded.adapter)
+        log("adapter fused")
+    if loaded.decoder is not None:
+        load_weights(base.vae.decoder, loaded.decoder, "decoder")
+    base.image_size = loaded.image_size
+    products = {name: Product(entry.prompts, entry.shots, entry.turn) for name, entry in loaded.categories.items()}
+    return build_bundle(base, products, Path(out), chosen, log=log)
+
+
+def build_bundle(
+    base: Any, products: Mapping[str, Product], out: Path, options: ExportOptions, *, log: Log = print
+) -> Path:
+    """Write the bundle of a base (`edge_ad.training.base.Base`, adapter fused already) to the folder `out`.
+
+    With fp16 the base's networks are converted in place. Errors as `export_run`.
+    """
+    _checked(options)
+    _refuse_foreign(out)
+    if not products:
+        raise InputError("there is no category to export; train with --categories or on a data set that has some")
+    from edge_ad.training.features import FeatureNet
+    from edge_ad.training.perceptual import PerceptualNet, best_available
+
+    started = time.perf_counter()
+    perceptual = options.perceptual or best_available()
+    features = FeatureNet(base.feature_kind)
+    with atomic_folder(out) as folder:
+        categories = _write_categories(folder, base, products, features, options, log)
+        prompt_shape = np.load(folder / next(iter(categories.values())).prompt, allow_pickle=False).shape
+        cases = _cases(base, features, PerceptualNet(perceptual), prompt_shape)
+        graphs = _write_graphs(folder, base, cases, options, log)
+        schedules, plans = _plans(base, options)
+        manifest = bundles.Manifest(
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            base=bundles.BaseModelInfo(name=base.name, licence=base.licence),
+            image_size=base.image_size,
+            latent_size=base.image_size // 8,
+            latent_channels=int(base.vae.config.latent_channels),
+            graphs=graphs,
+            schedules=schedules,
+            plans=plans,
+            default_plan=options.plans[0],
+            categories=categories,
+            perceptual=perceptual,
+            features=base.feature_kind,
+            metrics={},
+            licences={"base": base.licence, "edge-ad": "Apache-2.0"},
+        )
+        bundles.write_manifest(folder, manifest)
+        manifest.metrics["export"] = {"verify": _verify(folder, log), "settings": dict(options.settings)}
+        bundles.write_manifest(folder, manifest)
+    log(f"{out}: {len(categories)} categories, verified, in {time.perf_counter() - started:.0f} s")
+    return out
+
+
+def _checked(options: ExportOptions) -> ExportOptions:
+    if options.precision not in ("fp32", "fp16"):
+        raise OptionError(f'--precision {options.precision} cannot be exported; use "fp32" or "fp16"')
+    if not options.plans or any(name not in PLANS for name in options.plans):
+        raise OptionError(f'--plan "{",".join(options.plans)}" is not known; use {", ".join(PLANS)} or several')
+    if options.bank_size < 1 or options.rotations == ():
+        raise OptionError(
+            "the prototype bank needs a size of 1 or more and at least one rotation (0 is the picture itself)"
+        )
+    return options
+
+
+def _refuse_foreign(out: Path) -> None:
+    """A folder that is there and is no bundle is not replaced."""
+    if out.exists() and not (out / bundles.MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise OptionError(f'--out "{out}" exists and is no bundle; give another name')
+
+
+def _cases(base: Any, features: Any, perceptual: Any, prompt_shape: tuple[int, int]) -> list[GraphCase]:
+    rng = np.random.default_rng(0)
+    size, channels = base.image_size, int(base.vae.config.latent_channels)
+    latent = size // 8
+    return [
+        encoder_case(base.vae, size, rng),
+        prepare_case(channels, latent, rng),
+        denoiser_case(base.unet, channels, latent, prompt_shape, rng),
+        compose_case(channels, latent, rng),
+        decoder_case(base.vae, channels, latent, rng),
+        features_case(features, size, rng),
+        score_case(perceptual, size, latent, rng),
+    ]
+
+
+def _write_graphs(
+    folder: Path, base: Any, cases: list[GraphCase], options: ExportOptions, log: Log
+) -> dict[str, bundles.Graph]:
+    # PyTorch's numbers are taken in fp32 before anything is converted
+    expected = {case.name: torch_outputs(case) for case in cases}
+    memory = {
+        case.name: row_bytes(case.module, case.inputs, _rows(case))
+        for case in cases
+        if case.name in (*HALF_GRAPHS, "features")
+    }
+    half = options.precision == "fp16"
+    if half:
+        base.vae.to(torch.float16)
+        base.unet.to(torch.float16)
+    graphs = {}
+    for case in cases:
+        started = time.perf_counter()
+        lower = half and case.name in HALF_GRAPHS
+        graph = write_graph(case, folder, "fp16" if lower else "fp32", memory.get(case.name, 0))
+        graph.reference = write_reference(case, expected[case.name], folder)
+        if lower:
+            graph.tolerance = HALF_TOLERANCE
+        graphs[case.name] = graph
+        size = sum((folder / name).stat().st_size for name in (graph.file, graph.data) if name)
+        log(f"graph {case.name}: {size / 1e6:.1f} MB in {time.perf_counter() - started:.1f} s")
+    return graphs
+
+
+def _rows(case: GraphCase) -> int:
+    first = next(name for name, axes in case.axes.items() if 0 in axes)
+    return int(case.inputs[first].shape[0])
+
+
+def _write_categories(
+    folder: Path, base: Any, products: Mapping[str, Product], features: Any, options: ExportOptions, log: Log
+) -> dict[str, bundles.CategoryEntry]:
+    from edge_ad.training.prompts import averaged_prompt
+
+    entries = {}
+    for name, product in products.items():
+        place = f"categories/{name}"
+        (folder / place).mkdir(parents=True)
+        np.save(folder / place / "prompt.npy", averaged_prompt(base, list(product.prompts)), allow_pickle=False)
+        entry = bundles.CategoryEntry(prompt=f"{place}/prompt.npy")
+        if product.shots:
+            shots = [resize_image(read_image(path), base.image_size) for path in product.shots]
+            rotations = TURNS[product.turn] if options.rotations is None else options.rotations
+            made = category_arrays(features, shots, size=options.bank_size, rotations=rotations)
+            np.save(folder / place / "prototypes.npy", made["bank"], allow_pickle=False)
+            entry.prototypes = f"{place}/prototypes.npy"
+            entry.levels = bundles.Levels(error=made["level"])
+            log(f"category {name}: {len(made['bank'])} prototypes of {len(shots)} shots")
+        else:
+            log(f"category {name}: no shots, so no prototypes")
+        entries[name] = entry
+    return entries
+
+
+def _plans(base: Any, options: ExportOptions) -> tuple[dict[str, bundles.Schedule], dict[str, bundles.Plan]]:
+    config, strength = base.scheduler_config, options.noise_strength
+    schedules, plans = {}, {}
+    try:
+        for name in options.plans:
+            if name == "paper":
+                schedules[name] = make_schedule(config, strength, 50, "ddim", spacing="leading")
+            else:
+                schedules[name] = make_schedule(config, strength, options.steps, options.solver)
+            plan = PLANS[name](name)
+            latent = base.image_size // 8
+            plan.scales = tuple(k for k in plan.scales if k <= latent)
+            plans[name] = plan
+    except ValueError as error:
+        raise OptionError(f"--lambda, --steps or --solver: {error}") from error
+    return schedules, plans
+
+
+def _verify(folder: Path, log: Log) -> dict[str, dict[str, float]]:
+    """Run every written graph against PyTorch's numbers; BundleError when one is off."""
+    found = {}
+    with bundles.Bundle.open(folder) as opened:
+        for check in verify_graphs(opened):
+            if not check.passed:
+                raise BundleError(
+                    f"the exported graph {check.graph} differs from PyTorch by {check.max_error:.2g} (limit "
+                    f"{check.tolerance:.2g}); nothing was written, export with --precision fp32 or report this"
+                )
+            log(f"verified {check.graph}: largest error {check.max_error:.1e}, mean {check.mean_error:.1e}")
+            found[check.graph] = {"max_error": check.max_error, "mean_error": check.mean_error}
+    return found

@@ -1,0 +1,112 @@
+"""The prototype bank of a category (AnomalySD, eq. 13) and what its own good pictures measure against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edge_ad.runtime.prototypes import PrototypeBank
+
+Floats = NDArray[np.float32]
+Image = NDArray[np.uint8]
+
+ROTATIONS = (0.0, 90.0, 180.0, 270.0)
+# degrees for how a product may lie before the camera; the picture as it is comes first
+TURNS = {
+    "free": tuple(45.0 * i for i in range(8)),
+    "quarter": ROTATIONS,
+    "small": (0.0, 5.0, -5.0),
+    "none": (0.0,),
+}
+BANK_SIZE = 4096
+
+
+def rotated(image: Image, degrees: float) -> Image:
+    """uint8 S,S,3 turned anticlockwise about its centre; quarter turns exactly, others with mirrored borders."""
+    quarters, rest = divmod(degrees, 90)
+    if rest == 0:
+        return np.ascontiguousarray(np.rot90(image, int(quarters) % 4))
+    from PIL import Image as Pillow
+
+    side = len(image)
+    margin = side // 2  # enough for any angle: the corners reach (√2 - 1)/2 of the side beyond the border
+    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+    turned = Pillow.fromarray(padded).rotate(degrees, resample=Pillow.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(turned)[margin : margin + side, margin : margin + side])
+
+
+def shot_features(net: nn.Module, shots: Sequence[Image], rotations: Sequence[float] = ROTATIONS) -> list[Floats]:
+    """ψ(Aug(x)) of every shot as rows: one float32 (rotations·h·w),C a shot. shots: uint8 S,S,3, resized already."""
+    found = []
+    for shot in shots:
+        batch = torch.from_numpy(np.stack([rotated(shot, angle) for angle in rotations]))
+        with torch.no_grad():
+            features = torch.cat([net(part) for part in batch.split(4)])
+        found.append(features.permute(0, 2, 3, 1).flatten(0, 2).numpy())
+    return found
+
+
+def coreset(rows: Floats, size: int, *, seed: int = 0, projected: int = 64) -> NDArray[np.int64]:
+    """Indices of a greedy k-centre coreset (Sener and Savarese 2018; PatchCore): int64 up to `size`.
+
+    rows: float32 M,C. Each centre is the row farthest from those chosen so far, the first the one nearest to the mean.
+    Distances are taken after a random projection to `projected` dimensions, which keeps them within a few per cent
+    (Johnson-Lindenstrauss). Ends early when every row coincides with a centre. All rows where there are no more than
+    `size`.
+    """
+    if len(rows) <= size:
+        return np.arange(len(rows))
+    points = torch.from_numpy(rows - rows.mean(axis=0))
+    if rows.shape[1] > projected:
+        matrix = np.random.default_rng(seed).standard_normal((rows.shape[1], projected), dtype=np.float32)
+        points = points @ torch.from_numpy(matrix / np.float32(np.sqrt(projected)))
+    norms = (points * points).sum(1)
+    chosen = [int(norms.argmin())]
+    nearest = torch.full((len(points),), float("inf"))
+    while True:
+        centre = chosen[-1]
+        distance = norms + norms[centre] - 2 * (points @ points[centre])
+        distance[centre] = 0
+        nearest = torch.minimum(nearest, distance)
+        farthest = int(nearest.argmax())
+        if len(chosen) == size or nearest[farthest] <= 1e-6 * float(norms.max()):
+            return np.array(chosen)
+        chosen.append(farthest)
+
+
+def prototype_bank(features: Sequence[Floats], size: int = BANK_SIZE, *, seed: int = 0) -> NDArray[np.float16]:
+    """P_c of eq. 13, reduced to at most `size` rows: float16 M,C. features: rows of every shot, as `shot_features`."""
+    rows = np.concatenate(list(features))
+    limit = float(np.finfo(np.float16).max)
+    bank: NDArray[np.float16] = np.clip(rows[coreset(rows, size, seed=seed)], -limit, limit).astype(np.float16)
+    return bank
+
+
+def error_level(features: Sequence[Floats], positions: int) -> float:
+    """What E measures on a good picture: the 99th percentile, each shot against the others' prototypes, averaged.
+
+    features: rows of every shot, the unturned picture's `positions` rows first. 1 with fewer than two shots, where
+    nothing can be held out.
+    """
+    if len(features) < 2:
+        return 1.0
+    levels = []
+    for held_out in range(len(features)):
+        bank = PrototypeBank(np.concatenate([rows for i, rows in enumerate(features) if i != held_out]))
+        picture = np.ascontiguousarray(features[held_out][:positions].T)[:, :, None]
+        levels.append(float(np.quantile(bank.error_map(picture), 0.99)))
+    return max(float(np.mean(levels)), 1e-6)
+
+
+def category_arrays(
+    net: nn.Module, shots: Sequence[Image], *, size: int = BANK_SIZE, rotations: Sequence[float] = ROTATIONS
+) -> dict[str, Any]:
+    """`bank` float16 M,C and `level` of a category from its shots, uint8 S,S,3 of the bundle's size."""
+    features = shot_features(net, shots, rotations)
+    positions = len(features[0]) // len(rotations)
+    return {"bank": prototype_bank(features, size), "level": error_level(features, positions)}

@@ -1,0 +1,101 @@
+"""Plans as data: the masks of a plan and where each result goes. docs/plans.md describes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.bundle import Plan
+from edge_ad.runtime import masks
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The masks of one image under a plan, B of them, and the K pictures that are decoded.
+
+    masks: float32 B,1,h,w at latent resolution, 1 = hidden; with a prototype-guided mask it is the last row.
+    compose: float32 B,1,h,w, the part of each result that goes into its picture.
+    assignment: float32 K,B, one-hot: the picture each result goes into.
+    membership: float32 R,K, one-hot: the scale (row of `Plan.scales`) each picture belongs to; all zero for the
+    prototype-guided picture. prototype: float32 K, 1 for that picture.
+    picture_masks: float32 K,1,h,w, the pixels of each picture that count in eq. 18 and 20.
+    """
+
+    masks: Floats
+    compose: Floats
+    assignment: Floats
+    membership: Floats
+    prototype: Floats
+    picture_masks: Floats
+
+    @property
+    def inpaintings(self) -> int:
+        """B, the inpaintings of one image."""
+        return len(self.masks)
+
+    @property
+    def pictures(self) -> int:
+        """K, the pictures decoded for one image."""
+        return len(self.membership[0])
+
+
+def grouped_plan(schedule: str) -> Plan:
+    """14 inpaintings and 5 decodes an image: patches that do not touch share one inpainting."""
+    from edge_ad.bundle import Weights
+
+    return Plan(
+        grouping="checkerboard",
+        masked_latents="blended",
+        decode="scale",
+        schedule=schedule,
+        weights=Weights(alpha=0.1, reference=1.0, map_power=1.0, error_power=1.0, top=1.0),
+    )
+
+
+def paper_plan(schedule: str) -> Plan:
+    """AnomalySD to the letter: 86 masks, each encoded, inpainted and decoded by itself; maximum of eq. 21 as score."""
+    return Plan(grouping="single", masked_latents="encoded", decode="each", schedule=schedule)
+
+
+def scale_masks(plan: Plan, size: int) -> tuple[Floats, NDArray[np.int64]]:
+    """All masks of a plan's scales, float32 B,h,w, and the row of `plan.scales` each belongs to, int64 B."""
+    make = masks.patches if plan.grouping == "single" else masks.checkerboard
+    parts = [make(size, k) for k in plan.scales]
+    owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return np.concatenate(parts), owner
+
+
+def layout(plan: Plan, size: int, prototype_mask: Floats | None) -> Layout:
+    """The layout of one image. prototype_mask: float32 h,w, 1 = hidden, or None where the plan or category has none."""
+    hidden, owner = scale_masks(plan, size)
+    scales = len(plan.scales)
+    if prototype_mask is not None:
+        hidden = np.concatenate([hidden, prototype_mask[None].astype(np.float32)])
+    count, regular = len(hidden), len(owner)
+    compose = hidden.copy()
+    if plan.decode == "each":
+        compose[:] = 1
+        assignment = np.eye(count, dtype=np.float32)
+        membership = np.zeros((scales, count), np.float32)
+        membership[owner, np.arange(regular)] = 1
+        picture_masks = hidden
+    else:
+        compose[regular:] = 1  # the prototype-guided result is a picture by itself
+        pictures = scales + count - regular
+        assignment = np.zeros((pictures, count), np.float32)
+        assignment[np.concatenate([owner, np.arange(scales, pictures)]), np.arange(count)] = 1
+        membership = np.eye(scales, pictures, dtype=np.float32)
+        picture_masks = np.ones((pictures, size, size), np.float32)
+        picture_masks[scales:] = hidden[regular:]
+    prototype = np.zeros(len(assignment), np.float32)
+    prototype[len(prototype) - (count - regular) :] = 1
+    return Layout(hidden[:, None], compose[:, None], assignment, membership, prototype, picture_masks[:, None])
+
+
+def evaluations(plan: Plan, size: int, steps: int) -> int:
+    """Denoiser evaluations of one image: inpaintings times steps."""
+    return (len(scale_masks(plan, size)[0]) + int(plan.prototype)) * steps
