@@ -136,3 +136,9 @@ def test_a_closed_pipe_is_quiet() -> None:
         cwd="/",
     )
     assert done.stderr == ""
+
+
+def test_the_readme_lists_the_verbs_in_order() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = [line.split("`")[1].split()[1] for line in readme.splitlines() if line.startswith("| `edge-ad ")]
+    assert rows == list(VERBS)
