@@ -1,4 +1,4 @@
-"""A base model: a Stable Diffusion inpainting checkpoint in the diffusers folder format, and what the rest asks of it."""
+"""A base model: a Stable Diffusion inpainting checkpoint in the diffusers folder format, and what is asked of it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def decode(vae: nn.Module, latents: Tensor) -> Tensor:
 
 
 def encode_prompts(base: Base, prompts: list[str]) -> Tensor:
-    """τ(y): the text encoder's last hidden state of each prompt, float32 B,L,D (L is the tokenizer's maximum length)."""
+    """τ(y): the text encoder's last hidden state of each prompt, float32 B,L,D, L the tokenizer's maximum length."""
     tokens = base.tokenizer(
         prompts, padding="max_length", truncation=True, max_length=base.tokenizer.model_max_length, return_tensors="pt"
     )
@@ -106,9 +106,13 @@ def load_base(name: str = "nano", *, revision: str | None = None, local_only: bo
     folder = NANO_FOLDER if name == "nano" else Path(name)
     local = folder.is_dir()
     if name == "nano" and not (folder / "model_index.json").is_file():
-        raise InputError("the nano base is missing from this installation: reinstall edge-ad (its weights are package data)")
+        raise InputError(
+            "the nano base is missing from this installation: reinstall edge-ad (its weights are package data)"
+        )
     if not local and (name.startswith((".", "/", "~")) or name.count("/") != 1):
-        raise InputError(f"--base {name}: no such folder, and not a hub id (owner/name); use nano, a folder or a hub id")
+        raise InputError(
+            f"--base {name}: no such folder, and not a hub id (owner/name); use nano, a folder or a hub id"
+        )
     if local:
         missing = [part for part in _PARTS if not (folder / part).is_dir()]
         if missing:
@@ -122,8 +126,10 @@ def load_base(name: str = "nano", *, revision: str | None = None, local_only: bo
         unet = UNet2DConditionModel.from_pretrained(source, subfolder="unet", torch_dtype=torch.float32, **options)
         text_encoder = CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=torch.float32, **options)
         tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", **options)
-        scheduler = _json_file(source, "scheduler/scheduler_config.json", options) if not local else _read(
-            folder / "scheduler" / "scheduler_config.json"
+        scheduler = (
+            _json_file(source, "scheduler/scheduler_config.json", options)
+            if not local
+            else _read(folder / "scheduler" / "scheduler_config.json")
         )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -153,7 +159,7 @@ def load_base(name: str = "nano", *, revision: str | None = None, local_only: bo
 
 
 def save_base(base: Base, folder: Path, *, half: bool = True) -> None:
-    """Write a base in the diffusers folder format; UNet and autoencoder in fp16 safetensors (fp32 with `half=False`)."""
+    """Write a base in the diffusers folder format; UNet and autoencoder in fp16, or fp32 with `half=False`."""
     from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
 
     dtype = torch.float16 if half else torch.float32
@@ -170,7 +176,8 @@ def save_base(base: Base, folder: Path, *, half: bool = True) -> None:
     pipeline.save_pretrained(folder, safe_serialization=True)
     (folder / "edge_ad.json").write_text(
         json.dumps(
-            {"image_size": base.image_size, "feature_kind": base.feature_kind, "licence": base.licence, **base.card}, indent=2
+            {"image_size": base.image_size, "feature_kind": base.feature_kind, "licence": base.licence, **base.card},
+            indent=2,
         )
         + "\n",
         encoding="utf-8",

@@ -51,7 +51,9 @@ class FeatureNet(nn.Module):
                 mapped = dict(zip(whole.state_dict(), source.values(), strict=True))
                 self.net.load_state_dict({key: mapped[key] for key in self.net.state_dict()})
         # Lite0 was trained on (x - 127) / 128, B6 on ImageNet's mean and deviation
-        mean, std = ((127.0,) * 3, (128.0,) * 3) if kind == "lite0" else ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+        mean, std = (
+            ((127.0,) * 3, (128.0,) * 3) if kind == "lite0" else ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+        )
         self.register_buffer("mean", torch.tensor(mean)[None, :, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[None, :, None, None], persistent=False)
         self.requires_grad_(False).eval()

@@ -55,13 +55,18 @@ class PerceptualNet(nn.Module):
         channels = (3, *_CHANNELS)
         self.convs = nn.ModuleList(
             nn.Conv2d(
-                channels[i], channels[i + 1], _KERNELS[i], stride=4 if i == 0 and not tolerant else 1, padding=_PADDING[i]
+                channels[i],
+                channels[i + 1],
+                _KERNELS[i],
+                stride=4 if i == 0 and not tolerant else 1,
+                padding=_PADDING[i],
             )
             for i in range(5)
         )
         self.first_pool = _BlurPool(64) if tolerant else nn.Identity()
         self.pools = nn.ModuleList(
-            nn.Sequential(nn.MaxPool2d(3, 1), _BlurPool(width)) if tolerant else nn.MaxPool2d(3, 2) for width in (64, 192)
+            nn.Sequential(nn.MaxPool2d(3, 1), _BlurPool(width)) if tolerant else nn.MaxPool2d(3, 2)
+            for width in (64, 192)
         )
         for i, width in enumerate(_CHANNELS):
             self.register_buffer(f"lin{i}", torch.ones(width) / width)

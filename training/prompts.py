@@ -1,14 +1,14 @@
-"""Hierarchical prompts (AnomalySD, section 4.1): T¹ "A perfect [c]." and T², sentences of the detailed normal pattern."""
+"""Hierarchical prompts (AnomalySD, section 4.1): T¹ "A perfect [c]." and T², the detailed normal pattern."""
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import tomllib
 
 from edge_ad.errors import InputError
 
@@ -57,7 +57,9 @@ def read_table(path: Path | None = None) -> dict[str, dict[str, Any]]:
     return table
 
 
-def category_info(category: str, table: dict[str, dict[str, Any]] | None = None, mode: Mode = "designed") -> CategoryInfo:
+def category_info(
+    category: str, table: dict[str, dict[str, Any]] | None = None, mode: Mode = "designed"
+) -> CategoryInfo:
     """Prompts and switches of a category; one that the table does not know gets the default T² templates.
 
     Args:

@@ -1,20 +1,19 @@
-"""Nano's autoencoder: MSE + β LPIPS (eq. 9 and 10 on whole pictures), noise on the latents so that the space is smooth."""
+"""Nano's autoencoder: MSE + β LPIPS (eq. 9 and 10 on crops), noise on the latents for a smooth space."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from edge_ad.files import atomic_path
+from edge_ad.training.checkpoint import Average, resume, save_checkpoint
 from edge_ad.training.perceptual import PerceptualNet, best_available
 
 
@@ -71,16 +70,16 @@ def train_autoencoder(
     seed: int,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Train `vae` (AutoencoderTiny) in place; resumes from `folder`/autoencoder.safetensors, where it saves every 250 steps.
+    """Train `vae` (AutoencoderTiny) in place; resumes from `folder`/autoencoder.safetensors (saved every 250 steps).
 
     Ends with the averaged weights, and `scaling_factor` set so that scaled latents have unit deviation.
     """
     perceptual = PerceptualNet(best_available()).to(memory_format=torch.channels_last)
     vae.to(memory_format=torch.channels_last).train().requires_grad_(True)
-    averaged = {name: value.detach().clone() for name, value in vae.state_dict().items()}
+    average = Average(vae, settings.average)
     optimiser = torch.optim.Adam(vae.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     saved = folder / "autoencoder.safetensors"
-    start = _resume(saved, vae, averaged, optimiser)
+    start = resume(saved, vae, average, optimiser)
     began = time.monotonic()
     sums = torch.zeros(3)
     for step in range(start, settings.steps):
@@ -100,10 +99,7 @@ def train_autoencoder(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimiser.step()
-        decay = min(settings.average, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for name, value in vae.state_dict().items():
-                averaged[name].lerp_(value, 1 - decay)
+        average.update(vae, step)
         sums += torch.stack([error.detach(), distance.detach(), z.detach().std()])
         if (step + 1) % 50 == 0:
             mse, lpips, spread = (sums / 50).tolist()
@@ -115,8 +111,8 @@ def train_autoencoder(
                 f"latent deviation {spread:.3f}, {speed:.2f} s a step"
             )
         if (step + 1) % 250 == 0 or step + 1 == settings.steps:
-            _save(saved, vae, averaged, optimiser, step + 1)
-    vae.load_state_dict(averaged)
+            save_checkpoint(saved, vae, average, optimiser, step + 1)
+    average.copy_to(vae)
     vae.requires_grad_(False).eval()
     vae.register_to_config(scaling_factor=round(1.0 / latent_deviation(vae, pictures, seed), 5))
 
@@ -128,37 +124,3 @@ def latent_deviation(vae: Any, pictures: npt.NDArray[np.uint8], seed: int) -> fl
     chosen = np.sort(rng.choice(len(pictures), min(64, len(pictures)), replace=False))
     x = torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2).float() / 127.5 - 1
     return float(torch.cat([vae.encoder(part) for part in x.split(8)]).std())
-
-
-def _save(path: Path, vae: Any, averaged: dict[str, Tensor], optimiser: torch.optim.Optimizer, step: int) -> None:
-    state = {f"model.{name}": value.contiguous() for name, value in vae.state_dict().items()}
-    state |= {f"average.{name}": value.contiguous() for name, value in averaged.items()}
-    for index, entry in optimiser.state_dict()["state"].items():
-        state |= {f"adam.{index}.{name}": torch.as_tensor(value).contiguous() for name, value in entry.items()}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={"step": str(step)})
-
-
-def _resume(path: Path, vae: Any, averaged: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> int:
-    if not path.is_file():
-        return 0
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        step = int(file.metadata()["step"])
-    state = load_file(path)
-    vae.load_state_dict({name[6:]: value for name, value in state.items() if name.startswith("model.")})
-    for name in averaged:
-        averaged[name] = state[f"average.{name}"]
-    entries: dict[int, dict[str, Tensor]] = {}
-    for name, value in state.items():
-        if name.startswith("adam."):
-            _, index, key = name.split(".", 2)
-            entries.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
-    return step
-
-
-def settings_record(settings: AutoencoderSettings) -> dict[str, Any]:
-    """The settings as plain data, for the model card."""
-    return asdict(settings)

@@ -1,0 +1,169 @@
+"""AnomalySD's fine-tuning of the denoiser (section 4.1): LoRA or all weights, loss (8) on z̃_t = [z_t; z°; m̃]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge_ad.progress import Step
+from edge_ad.training.attention import TrainingAttention
+from edge_ad.training.base import Base
+from edge_ad.training.checkpoint import Average, resume, save_checkpoint
+from edge_ad.training.diffusion import Diffusion, blend, unet_input
+from edge_ad.training.masks import ForegroundRectangles, blob, full, group, rectangle
+
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2")
+"""Modules that carry LoRA by default: attention, feed-forward and the convolutions of the residual blocks."""
+
+
+@dataclass(frozen=True)
+class DenoiserTuning:
+    """How the denoiser is fine-tuned.
+
+    Attributes:
+        steps: optimiser steps; 0 leaves the base as it is.
+        batch: views a step.
+        learning_rate: Adam's, constant after a short warm-up.
+        rank: of the LoRA matrices.
+        full: train every weight instead of LoRA, as the paper did.
+        targets: module names that carry LoRA.
+        masks: "designed" (foreground rectangles, section 4.1) or "random" (any rectangle): table 4.
+        group_share: share of masks as the `grouped` plan shows them, a twentieth of them the full mask, and
+            as many free shapes as a prototype-guided mask may have.
+        low_noise: share of timesteps drawn from the lower 60 %, where inspection works; the rest from all.
+        average: decay of the moving average of the weights that is kept.
+        save_every: steps between checkpoints.
+    """
+
+    steps: int = 300
+    batch: int = 16
+    learning_rate: float = 5e-4
+    rank: int = 16
+    full: bool = False
+    targets: tuple[str, ...] = TARGETS
+    masks: Literal["designed", "random"] = "designed"
+    group_share: float = 0.5
+    low_noise: float = 0.7
+    average: float = 0.99
+    save_every: int = 100
+
+
+@dataclass
+class Views:
+    """Cached augmented views of all shots of all categories.
+
+    Attributes:
+        latents: float32 V,4,h,w, scaled.
+        foreground: bool V,h,w.
+        category: int64 V, index into `prompts`.
+        prompts: one tensor n_c,L,D a category, τ(y) of each of its prompts.
+        blank: 1,4,h,w, latents of a mid-grey picture.
+    """
+
+    latents: Tensor
+    foreground: np.ndarray[Any, np.dtype[np.bool_]]
+    category: np.ndarray[Any, np.dtype[np.int64]]
+    prompts: list[Tensor]
+    blank: Tensor
+
+
+def add_lora(unet: Any, rank: int, targets: tuple[str, ...], seed: int) -> None:
+    """Attach LoRA of `rank` to the named modules of a UNet through peft; only LoRA weights are trainable afterwards."""
+    from peft import LoraConfig
+
+    torch.manual_seed(seed)
+    unet.requires_grad_(False)
+    unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets), init_lora_weights="gaussian"))
+
+
+class MaskSampler:
+    """Masks of the fine-tuning: the paper's design, and a share of those that the `grouped` plan will show."""
+
+    def __init__(self, tuning: DenoiserTuning) -> None:
+        self.tuning = tuning
+        self.design = ForegroundRectangles()
+
+    def __call__(self, rng: np.random.Generator, foreground: Any) -> Any:
+        """One mask, float32 h,w, 1 = hidden, for a foreground bool h,w."""
+        size = len(foreground)
+        if rng.random() < self.tuning.group_share:
+            kind = rng.random()
+            return full(rng, size) if kind < 0.05 else blob(rng, size) if kind < 0.1 else group(rng, size)
+        return self.design(rng, foreground) if self.tuning.masks == "designed" else rectangle(rng, size)
+
+
+def tune_denoiser(
+    base: Base, views: Views, tuning: DenoiserTuning, checkpoint: Path, *, seed: int, tick: Step, key: str = ""
+) -> dict[str, float]:
+    """Fine-tune `base.unet` in place (LoRA stays attached, the averaged weights in it) and return the last mean loss.
+
+    Args:
+        base: its UNet is trained; a LoRA is added unless `tuning.full`.
+        views: cached views.
+        tuning: how.
+        checkpoint: safetensors file to resume from and save to.
+        seed: of LoRA, batches, masks and noise.
+        tick: progress, called once a step.
+        key: names data and settings; a checkpoint of another key is not resumed.
+    """
+    unet = base.unet
+    if tuning.full:
+        unet.requires_grad_(True)
+    else:
+        add_lora(unet, tuning.rank, tuning.targets, seed)
+    device = next(unet.parameters()).device
+    unet.to(memory_format=torch.channels_last).train()
+    on_cpu = device.type == "cpu"
+    if on_cpu:
+        unet.set_attn_processor(TrainingAttention())
+    trained = [value for value in unet.parameters() if value.requires_grad]
+    optimiser = torch.optim.Adam(trained, lr=tuning.learning_rate)
+    average = Average(unet, tuning.average)
+    start = resume(checkpoint, unet, average, optimiser, key)
+    if start:
+        tick(start, "resumed")
+    diffusion = Diffusion(base.scheduler_config)
+    sampler = MaskSampler(tuning)
+    recent: list[float] = []
+    top = len(diffusion.alphas_cumprod)
+    for step in range(start, tuning.steps):
+        rng = np.random.default_rng([seed, step, 6])
+        rows = rng.integers(0, len(views.latents), tuning.batch)
+        z = views.latents[torch.from_numpy(rows)].to(device)
+        mask = torch.from_numpy(np.stack([sampler(rng, views.foreground[row]) for row in rows]))[:, None].to(device)
+        text = torch.stack([_one_of(views.prompts[views.category[row]], rng) for row in rows]).to(device)
+        limit = np.where(rng.random(tuning.batch) < tuning.low_noise, 0.6 * top, top)
+        timesteps = torch.from_numpy((rng.random(tuning.batch) * limit).astype(np.int64)).to(device)
+        noise = torch.from_numpy(rng.standard_normal(z.shape, dtype=np.float32)).to(device)
+        x = unet_input(diffusion.add_noise(z, noise, timesteps), mask, blend(z, views.blank.to(device), mask))
+        for entry in optimiser.param_groups:
+            entry["lr"] = tuning.learning_rate * min(1.0, (step + 1) / 20)
+        with torch.autocast(device.type, torch.bfloat16):
+            predicted = unet(x.contiguous(memory_format=torch.channels_last), timesteps, text).sample
+        loss = torch.nn.functional.mse_loss(predicted.float(), noise)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        average.update(unet, step)
+        recent = [*recent[-49:], float(loss)]
+        tick(1, f"loss {np.mean(recent):.4f}")
+        if (step + 1) % tuning.save_every == 0 or step + 1 == tuning.steps:
+            save_checkpoint(checkpoint, unet, average, optimiser, step + 1, key)
+    average.copy_to(unet)
+    unet.requires_grad_(False).eval()
+    if on_cpu:
+        unet.set_default_attn_processor()
+    losses = {"denoiser": float(np.mean(recent))} if recent else {}
+    if sampler.design.drawn:
+        losses["mask_fallback_share"] = sampler.design.fallbacks / sampler.design.drawn
+    return losses
+
+
+def _one_of(prompts: Tensor, rng: np.random.Generator) -> Tensor:
+    return prompts[int(rng.integers(len(prompts)))]

@@ -1,0 +1,153 @@
+"""A training run on disk: what `train` writes and `export` reads.
+
+```
+run/
+  run.json              schema, base, categories (prompts, shots), settings, losses, SHA-256 of every other file
+  adapter/              LoRA of the denoiser in the diffusers/peft format; absent without denoiser fine-tuning
+  unet.safetensors      the whole denoiser instead, after full fine-tuning
+  decoder.safetensors   the fine-tuned decoder of the autoencoder; absent without decoder fine-tuning
+  shots/<category>/     the good shots as they were used (PNG)
+```
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_ad.errors import BundleError, InputError
+from edge_ad.files import sha256_file, write_json
+from edge_ad.version import __version__
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RunCategory:
+    """One category of a run: its prompts T_c, its good shots, and whether it is a texture (all foreground)."""
+
+    prompts: list[str]
+    shots: list[Path]
+    texture: bool = False
+    turn: str = "small"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run, verified.
+
+    Attributes:
+        folder: where it lies.
+        base_id: what `load_base` takes: "nano", a folder or a hub id.
+        image_size: side in px that it was trained at.
+        categories: by name.
+        adapter: the LoRA folder, or None.
+        unet: the fully fine-tuned denoiser, or None.
+        decoder: the fine-tuned decoder, or None.
+        settings: of the training, plain data.
+        losses: last mean losses by part.
+    """
+
+    folder: Path
+    base_id: str
+    image_size: int
+    categories: dict[str, RunCategory]
+    adapter: Path | None = None
+    unet: Path | None = None
+    decoder: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+
+
+def write_run(
+    folder: Path,
+    *,
+    base_id: str,
+    image_size: int,
+    categories: dict[str, dict[str, Any]],
+    settings: dict[str, Any],
+    losses: dict[str, float],
+) -> None:
+    """Write run.json over the files already in `folder`, with their hashes. Shots are relative paths (POSIX)."""
+    files = {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "run.json" and path.relative_to(folder).parts[0] != "work"
+    }
+    write_json(
+        folder / "run.json",
+        {
+            "schema": SCHEMA,
+            "edge_ad": __version__,
+            "base": base_id,
+            "image_size": image_size,
+            "categories": categories,
+            "settings": settings,
+            "losses": losses,
+            "files": files,
+        },
+    )
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read and verify a run.
+
+    Raises:
+        InputError: `folder` is not a run.
+        BundleError: a file is missing or changed, or a newer edge-ad wrote it.
+    """
+    folder = Path(folder)
+    path = folder / "run.json"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder that edge-ad train wrote (--out)")
+    if not path.is_file():
+        raise InputError(
+            f"{folder} is not a training run: it has no run.json; give the folder that edge-ad train wrote"
+        )
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        schema = int(data["schema"])
+        if schema > SCHEMA:
+            raise BundleError(
+                f"{path} was made by a newer edge-ad (schema {schema}, this one reads {SCHEMA}): upgrade edge-ad"
+            )
+        for name, digest in data["files"].items():
+            target = _inside(folder, name)
+            if not target.is_file():
+                raise BundleError(f"{folder} is incomplete: {name} is missing; train again")
+            if sha256_file(target) != digest:
+                raise BundleError(f"{folder}: {name} is damaged (its SHA-256 differs); train again or restore it")
+        categories = {
+            name: RunCategory(
+                prompts=[str(prompt) for prompt in entry["prompts"]],
+                shots=[_inside(folder, shot) for shot in entry["shots"]],
+                texture=bool(entry.get("texture", False)),
+                turn=str(entry.get("turn", "small")),
+            )
+            for name, entry in data["categories"].items()
+        }
+        adapter, unet, decoder = (folder / name for name in ("adapter", "unet.safetensors", "decoder.safetensors"))
+        return Run(
+            folder=folder,
+            base_id=str(data["base"]),
+            image_size=int(data["image_size"]),
+            categories=categories,
+            adapter=adapter if adapter.is_dir() else None,
+            unet=unet if unet.is_file() else None,
+            decoder=decoder if decoder.is_file() else None,
+            settings=dict(data["settings"]),
+            losses=dict(data["losses"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path} is damaged ({type(error).__name__}: {error}); train again or restore it") from error
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise BundleError(
+            f"{folder}/run.json names a file outside the run ({name}); it is damaged or was tampered with"
+        )
+    return path
