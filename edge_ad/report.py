@@ -207,7 +207,13 @@ def _charts(name: str, category: CategoryResult) -> str:
     good = [sample.score for sample in category.samples if not sample.is_bad]
     bad = [sample.score for sample in category.samples if sample.is_bad]
     label = {"calibrated": "threshold", "f1max": "F1-max"}.get(category.threshold_source or "", "")
-    charts = [("Scores of the images", "", histogram(f"{name}: scores", good, bad, category.threshold, label))]
+    charts = [
+        (
+            "Scores of the images",
+            "<span>good upwards, bad downwards</span>",
+            histogram(f"{name}: scores", good, bad, category.threshold, label),
+        )
+    ]
     for kind, title, axes, metric in (
         ("roc", "ROC", ("false-positive rate", "true-positive rate"), "auroc"),
         ("pr", "Precision and recall", ("recall", "precision"), "ap"),

@@ -35,7 +35,7 @@ th { font-weight: 600; color: var(--soft); font-size: 12.5px; } th:first-child, 
 tbody tr:last-child td { border-bottom: 0; } tr.mean td { font-weight: 650; border-top: 2px solid var(--line); }
 td a { color: var(--accent); text-decoration: none; } td a:hover { text-decoration: underline; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 12px; margin: 12px 0; }
-.chart { padding: 10px 12px 6px; } .chart h3 { margin: 0 auto 0 0; font-size: 14px; font-weight: 600; }
+.chart { padding: 10px 12px 6px; } .chart h3 { margin: 0; flex-basis: 100%; font-size: 14px; font-weight: 600; }
 .chart .legend { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: center; font-size: 12px;
   margin-bottom: 4px; }
 .chart .legend span { display: inline-flex; gap: 5px; align-items: center; } .chart .legend svg { width: 20px; }

@@ -9,6 +9,7 @@ from PIL import Image
 
 from edge_ad.cli import run
 from edge_ad.evaluation import METRICS
+from edge_ad.files import sha256_file
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,7 @@ def test_rejected_parts_change_the_exit_code_when_asked_to(tiny_bundle, data, tm
     for category in manifest["categories"].values():
         category["thresholds"] = {"grouped": {"fp32": 0.0}}  # every score reaches it
     (bundle / "manifest.json").write_text(json.dumps(manifest))
+    (bundle / "manifest.sha256").write_text(sha256_file(bundle / "manifest.json") + "\n")
     line = ["inspect", str(bundle), str(data / "ring"), "--plan", "grouped", "--provider", "cpu", "--out"]
     assert run([*line, str(tmp_path / "a")]) == 0
     assert run([*line, str(tmp_path / "b"), "--fail-on-reject"]) == 3
