@@ -36,7 +36,7 @@ def betas(config: Mapping[str, Any]) -> NDArray[np.float64]:
 
 def alphas_cumprod(config: Mapping[str, Any]) -> NDArray[np.float64]:
     """ᾱ of every training timestep (eq. 1), float64 T, falling from nearly 1 to nearly 0."""
-    return np.cumprod(1.0 - betas(config))
+    return np.cumprod(1.0 - betas(config), dtype=np.float64)
 
 
 def leading_timesteps(strength: float, steps: int, count: int = 1000, offset: int = 1) -> list[int]:

@@ -26,7 +26,7 @@ import click
     "--rotations",
     default="0,90,180,270",
     show_default=True,
-    help="Degrees the shots are turned for prototypes, or auto.",
+    help="Degrees the shots are turned, or auto.",
 )
 @click.option(
     "--bank-size", default=4096, show_default=True, type=click.IntRange(1), help="Prototypes of a category at most."
