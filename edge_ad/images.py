@@ -183,6 +183,8 @@ def _reason(error: Exception) -> str:
 
 def _orient(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; a damaged EXIF block is as good as none."""
+    if image.format == "TIFF":
+        return image  # Pillow has turned it on loading; Pillow 10.0 keeps the tag, which would turn it twice
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # the pixels are sound, and what a broken tag raises is open-ended

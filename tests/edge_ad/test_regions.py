@@ -87,9 +87,9 @@ def test_labelling_512_by_512_is_fast(density):
     mask = np.random.default_rng(0).random((512, 512)) < density
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         label(mask)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.1  # 15 ms on an idle core; the bound leaves room for a busy one
 
 
