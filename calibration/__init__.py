@@ -1,0 +1,1 @@
+"""Thresholds and ranges that a person would otherwise guess."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class EdgeAdError(Exception):
-    """Something failed for a reason the user can act on. The command line prints it without a traceback; exit code 1."""
+    """Something failed for a reason the user can act on; printed without a traceback, exit code 1."""
 
     exit_code = 1
 

@@ -31,12 +31,6 @@ def make_tiny_base():
     return build_nano(0, image_size=64, vae_width=8, widths=(32, 32), text_width=32)
 
 
-def tiny_options(**changes):
-    from edge_ad.export.pipeline import ExportOptions
-
-    return ExportOptions(**{"bank_size": 128, "rotations": (0.0, 90.0), "steps": 2, **changes})
-
-
 @pytest.fixture(scope="session")
 def tiny_shots(tmp_path_factory) -> dict[str, list[Path]]:
     """Three good pictures of each of two categories."""
@@ -51,16 +45,51 @@ def tiny_shots(tmp_path_factory) -> dict[str, list[Path]]:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory, tiny_shots) -> Path:
+def tiny_run(tmp_path_factory, tiny_shots) -> Path:
+    """A training run of the tiny base as `edge-ad train` writes it, LoRA adapter and decoder included."""
+    pytest.importorskip("peft", reason="a run needs the train extra")
+    import shutil
+
+    import torch
+    from peft import LoraConfig
+    from safetensors.torch import save_file
+
+    from edge_ad.training.base import save_base
+    from edge_ad.training.run import write_run
+
+    base = make_tiny_base()
+    folder = tmp_path_factory.mktemp("run")
+    save_base(base, folder / "base", half=False)
+    run = folder / "run"
+    categories = {}
+    for name, paths in tiny_shots.items():
+        (run / "shots" / name).mkdir(parents=True)
+        shots = [shutil.copy(path, run / "shots" / name) for path in paths]
+        categories[name] = {
+            "prompts": [f"A perfect {name}.", f"A {name} with no damage."],
+            "shots": [Path(shot).relative_to(run).as_posix() for shot in shots],
+        }
+    base.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"]))
+    generator = torch.Generator().manual_seed(0)
+    for weight in (parameter for name, parameter in base.unet.named_parameters() if "lora_B" in name):
+        weight.data = 0.1 * torch.randn(weight.shape, generator=generator)
+    base.unet.save_lora_adapter(run / "adapter")
+    save_file(
+        {name: 1.01 * weight for name, weight in base.vae.decoder.state_dict().items()}, run / "decoder.safetensors"
+    )
+    write_run(run, base_id=str(folder / "base"), image_size=64, categories=categories, settings={"steps": 0}, losses={})
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory, tiny_run) -> Path:
     """A real exported bundle at 64 px, random weights, plans "grouped" (2 steps) and "paper". Copy it to change it."""
-    pytest.importorskip("torch", reason="exporting needs the train and export extras")
     pytest.importorskip("onnxscript", reason="exporting needs the export extra")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from edge_ad.export.pipeline import Product, build_bundle
+    from edge_ad.export.pipeline import export_run
 
-    products = {name: Product([f"a good {name}"], paths) for name, paths in tiny_shots.items()}
     out = tmp_path_factory.mktemp("bundle") / "tiny"
-    return build_bundle(make_tiny_base(), products, out, tiny_options(), log=lambda line: None)
+    return export_run(tiny_run, out, log=lambda line: None, bank_size=128, rotations=(0.0, 90.0), steps=2)
 
 
 @pytest.fixture

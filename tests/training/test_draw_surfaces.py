@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_ad.errors import OptionError
 from edge_ad.training.pretrain.draw import fields, surfaces_woven
 from edge_ad.training.pretrain.draw.camera import photograph
 from edge_ad.training.pretrain.draw.families import DEAD_LEAVES_SHARE, OBJECT_SHARE, PRETRAIN, SURFACES, draw, family_of
 from edge_ad.training.pretrain.draw.objects import OBJECTS
 from edge_ad.training.pretrain.draw.picture import Picture
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from edge_ad.errors import OptionError
 
 SEEDS = st.integers(0, 2**32 - 1)
 

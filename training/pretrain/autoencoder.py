@@ -32,9 +32,9 @@ class AutoencoderSettings:
         average: decay of the moving average of the weights that is kept.
     """
 
-    steps: int = 4000
+    steps: int = 2400
     batch: int = 16
-    crop: int = 128
+    crop: int = 96
     learning_rate: float = 1.5e-3
     lpips: float = 0.1
     latent_noise: float = 0.08

@@ -8,11 +8,12 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
 from edge_ad.training.pretrain.draw import fields
 from edge_ad.training.pretrain.draw.fields import Field
 from edge_ad.training.pretrain.draw.picture import Picture
-from PIL import Image
-from scipy import ndimage
 
 Planes = npt.NDArray[np.float32]
 """float32 H,W,C with C = 3, or 1 from a grey camera."""

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+
+from edge_ad.errors import OptionError
 from edge_ad.training.pretrain.draw import (
     surfaces_made,
     surfaces_metal,
@@ -17,8 +19,6 @@ from edge_ad.training.pretrain.draw import (
 from edge_ad.training.pretrain.draw.camera import photograph
 from edge_ad.training.pretrain.draw.objects import OBJECTS
 from edge_ad.training.pretrain.draw.picture import Draw, Picture
-
-from edge_ad.errors import OptionError
 
 SURFACES: dict[str, Draw] = {
     **surfaces_metal.FAMILIES,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from edge_ad.training.pretrain.draw.picture import FloatImage
 from PIL import Image, ImageDraw
+
+from edge_ad.training.pretrain.draw.picture import FloatImage
 
 
 def strokes(

@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
 from edge_ad.training.pretrain.draw import fields
 from edge_ad.training.pretrain.draw.fields import Field, colour, colour_name
 from edge_ad.training.pretrain.draw.picture import Draw, Picture
@@ -24,7 +26,6 @@ from edge_ad.training.pretrain.draw.surfaces_common import (
     surface,
     tinted,
 )
-from PIL import Image, ImageDraw, ImageFont
 
 
 def _two(rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from edge_ad.training.pretrain.draw import fields
 from edge_ad.training.pretrain.draw.fields import Field, colour
 from edge_ad.training.pretrain.draw.picture import Draw, Picture

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
+
 from edge_ad.training.pretrain.draw import fields
 from edge_ad.training.pretrain.draw.fields import Field, colour_name
 from edge_ad.training.pretrain.draw.picture import Draw, FloatImage, Picture
 from edge_ad.training.pretrain.draw.surfaces_common import by_index, jitter_1d, log_uniform, pick, split, surface
-from PIL import Image, ImageDraw
 
 
 def _outlines(rng: np.random.Generator, kind: str, count: int) -> npt.NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from edge_ad.training.pretrain.draw import fields
 from edge_ad.training.pretrain.draw.fields import Field, colour, colour_name
 from edge_ad.training.pretrain.draw.picture import Draw, FloatImage, Picture
