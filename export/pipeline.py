@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +58,7 @@ class ExportOptions:
     precision of the encoder, denoiser and decoder graphs. plans: the first is the default. noise_strength: λ of eq. 11.
     steps and solver: of the grouped plan; the paper's plan always runs λ·50 steps of DDIM. perceptual: which LPIPS,
     None for the best one installed. rotations: degrees by which shots are turned for the prototype bank of at most
-    bank_size rows; None takes them from each category's turn (`TURNS`).
+    bank_size rows; None takes them from each category's turn (`TURNS`). settings: of the training, kept in the manifest.
     """
 
     precision: Literal["fp32", "fp16"] = "fp32"
@@ -95,7 +95,7 @@ def export_run(run: Path, out: Path, *, log: Log = print, **options: Any) -> Pat
         load_weights(base.vae.decoder, loaded.decoder, "decoder")
     base.image_size = loaded.image_size
     products = {name: Product(entry.prompts, entry.shots, entry.turn) for name, entry in loaded.categories.items()}
-    return build_bundle(base, products, Path(out), chosen, log=log)
+    return build_bundle(base, products, Path(out), replace(chosen, settings=loaded.settings), log=log)
 
 
 def build_bundle(
