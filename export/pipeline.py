@@ -58,7 +58,7 @@ class ExportOptions:
     precision of the encoder, denoiser and decoder graphs. plans: the first is the default. noise_strength: λ of eq. 11.
     steps and solver: of the grouped plan; the paper's plan always runs λ·50 steps of DDIM. perceptual: which LPIPS,
     None for the best one installed. rotations: degrees by which shots are turned for the prototype bank of at most
-    bank_size rows; None takes them from each category's turn (`TURNS`). settings: of the training, kept in the manifest.
+    bank_size rows; None takes them from each category's turn (`TURNS`). settings: of the training, kept as they are.
     """
 
     precision: Literal["fp32", "fp16"] = "fp32"
