@@ -48,7 +48,19 @@ class TrainingAttention:
             return x.view(batch, -1, heads, x.shape[-1] // heads).transpose(1, 2)
 
         query, key, value = split(attn.to_q(hidden_states)), split(attn.to_k(context)), split(attn.to_v(context))
-        mixed: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
+        mixed: Tensor = _Attention.apply(query, key, value)
         mixed = mixed.transpose(1, 2).reshape(batch, tokens, -1)
         out: Tensor = attn.to_out[0](mixed)
         return out
+
+
+def use_training_attention(unet: Any) -> None:
+    """Give every attention block of a UNet the processor that trains quickly on a CPU."""
+    unet.set_attn_processor(TrainingAttention())
+
+
+def use_plain_attention(unet: Any) -> None:
+    """Give every attention block diffusers' own processor again."""
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    unet.set_attn_processor(AttnProcessor2_0())

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from edge_ad.errors import OptionError
 from edge_ad.progress import Step
-from edge_ad.training.attention import TrainingAttention
+from edge_ad.training.attention import use_plain_attention, use_training_attention
 from edge_ad.training.base import Base
 from edge_ad.training.checkpoint import Average, resume, save_checkpoint
 from edge_ad.training.diffusion import Diffusion, blend, unet_input
@@ -72,10 +73,26 @@ class Views:
     blank: Tensor
 
 
+def check_targets(unet: Any, targets: tuple[str, ...]) -> None:
+    """OptionError names the first target that no linear layer or convolution of the UNet is called."""
+    names = [f".{name}" for name, layer in unet.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    for target in targets:
+        if not any(name.endswith(f".{target}") for name in names):
+            raise OptionError(
+                f"--targets: the denoiser has no linear layer or convolution called {target!r}; "
+                f"for example {', '.join(TARGETS)}"
+            )
+
+
 def add_lora(unet: Any, rank: int, targets: tuple[str, ...], seed: int) -> None:
-    """Attach LoRA of `rank` to the named modules of a UNet through peft; only LoRA weights are trainable afterwards."""
+    """Attach LoRA of `rank` to the named modules of a UNet through peft; only LoRA weights are trainable afterwards.
+
+    Raises:
+        OptionError: a name that no linear layer or convolution of the UNet has.
+    """
     from peft import LoraConfig
 
+    check_targets(unet, targets)
     torch.manual_seed(seed)
     unet.requires_grad_(False)
     unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets), init_lora_weights="gaussian"))
@@ -120,7 +137,7 @@ def tune_denoiser(
     unet.to(memory_format=torch.channels_last).train()
     on_cpu = device.type == "cpu"
     if on_cpu:
-        unet.set_attn_processor(TrainingAttention())
+        use_training_attention(unet)
     trained = [value for value in unet.parameters() if value.requires_grad]
     optimiser = torch.optim.Adam(trained, lr=tuning.learning_rate)
     average = Average(unet, tuning.average)
@@ -158,7 +175,7 @@ def tune_denoiser(
     average.copy_to(unet)
     unet.requires_grad_(False).eval()
     if on_cpu:
-        unet.set_default_attn_processor()
+        use_plain_attention(unet)
     losses = {"denoiser": float(np.mean(recent))} if recent else {}
     if sampler.design.drawn:
         losses["mask_fallback_share"] = sampler.design.fallbacks / sampler.design.drawn

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edge_ad.training.attention import TrainingAttention
+from edge_ad.training.attention import use_plain_attention, use_training_attention
 from edge_ad.training.base import Base, encode_mean
 from edge_ad.training.checkpoint import Average, resume, save_checkpoint
 from edge_ad.training.diffusion import Diffusion, blend, unet_input
@@ -34,7 +34,7 @@ class DenoiserSettings:
         average: decay of the moving average of the weights that is kept.
     """
 
-    steps: int = 6000
+    steps: int = 3000
     batch: int = 32
     learning_rate: float = 8e-4
     empty_prompt: float = 0.1
@@ -91,7 +91,7 @@ def train_denoiser(
     unet, text_encoder = base.unet, base.text_encoder
     unet.to(memory_format=torch.channels_last).train().requires_grad_(True)
     text_encoder.train().requires_grad_(True)
-    unet.set_attn_processor(TrainingAttention())
+    use_training_attention(unet)
     length = base.tokenizer.model_max_length
     encode = {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "pt"}
     tokens = base.tokenizer(captions, **encode).input_ids
@@ -105,6 +105,7 @@ def train_denoiser(
         [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
         lr=settings.learning_rate,
         betas=(0.9, 0.99),
+        fused=True,
     )
     average = Average(modules, settings.average)
     saved = folder / "denoiser.safetensors"
@@ -126,7 +127,7 @@ def train_denoiser(
         torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         optimiser.step()
         average.update(modules, step)
-        total += float(loss)
+        total += loss.item()
         if (step + 1) % 50 == 0:
             speed = (time.monotonic() - began) / (step + 1 - start)
             log(f"denoiser: step {step + 1} of {settings.steps}, loss {total / 50:.4f}, {speed:.2f} s a step")
@@ -135,4 +136,4 @@ def train_denoiser(
             save_checkpoint(saved, modules, average, optimiser, step + 1)
     average.copy_to(modules)
     modules.requires_grad_(False).eval()
-    unet.set_default_attn_processor()
+    use_plain_attention(unet)
