@@ -105,5 +105,5 @@ def tune_decoder(
         if (step + 1) % tuning.save_every == 0 or step + 1 == tuning.steps:
             save_checkpoint(checkpoint, vae, average, optimiser, step + 1, key)
     average.copy_to(vae)
-    vae.requires_grad_(False).eval()
+    vae.to(memory_format=torch.contiguous_format).requires_grad_(False).eval()
     return {"decoder": float(np.mean(recent))} if recent else {}

@@ -173,7 +173,8 @@ def tune_denoiser(
         if (step + 1) % tuning.save_every == 0 or step + 1 == tuning.steps:
             save_checkpoint(checkpoint, unet, average, optimiser, step + 1, key)
     average.copy_to(unet)
-    unet.requires_grad_(False).eval()
+    # safetensors keeps no channels-last tensors
+    unet.to(memory_format=torch.contiguous_format).requires_grad_(False).eval()
     if on_cpu:
         use_plain_attention(unet)
     losses = {"denoiser": float(np.mean(recent))} if recent else {}

@@ -113,7 +113,7 @@ def train_autoencoder(
         if (step + 1) % 250 == 0 or step + 1 == settings.steps:
             save_checkpoint(saved, vae, average, optimiser, step + 1)
     average.copy_to(vae)
-    vae.requires_grad_(False).eval()
+    vae.to(memory_format=torch.contiguous_format).requires_grad_(False).eval()
     vae.register_to_config(scaling_factor=round(1.0 / latent_deviation(vae, pictures, seed), 5))
 
 

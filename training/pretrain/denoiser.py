@@ -135,5 +135,5 @@ def train_denoiser(
         if (step + 1) % 250 == 0 or step + 1 == settings.steps:
             save_checkpoint(saved, modules, average, optimiser, step + 1)
     average.copy_to(modules)
-    modules.requires_grad_(False).eval()
+    modules.to(memory_format=torch.contiguous_format).requires_grad_(False).eval()
     use_plain_attention(unet)
