@@ -168,7 +168,7 @@ def tune_denoiser(
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         average.update(unet, step)
-        recent = [*recent[-49:], float(loss)]
+        recent = [*recent[-49:], loss.item()]
         tick(1, f"loss {np.mean(recent):.4f}")
         if (step + 1) % tuning.save_every == 0 or step + 1 == tuning.steps:
             save_checkpoint(checkpoint, unet, average, optimiser, step + 1, key)
