@@ -69,12 +69,12 @@ def encode_mean(vae: nn.Module, x: Tensor) -> Tensor:
     """
     encoded = vae.encode(x)
     latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-    return latents * vae.config.scaling_factor  # type: ignore[no-any-return]
+    return latents * vae.config.scaling_factor
 
 
 def decode(vae: nn.Module, latents: Tensor) -> Tensor:
     """Pictures N,3,H,W (about [-1, 1]) from scaled latents N,4,h,w."""
-    return vae.decode(latents / vae.config.scaling_factor).sample  # type: ignore[no-any-return]
+    return vae.decode(latents / vae.config.scaling_factor).sample
 
 
 def encode_prompts(base: Base, prompts: list[str]) -> Tensor:

@@ -14,6 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+PADDING = 32
+"""Pixels by which pictures are mirrored outwards: with the network's own zeros there, all borders look alike, and the
+middle of a texture would seem far from them."""
+
 TEXTURE_RATIO = 1.6
 """The middle of an object is at least this many times as far from the border's features as border patches are apart."""
 
@@ -54,9 +58,9 @@ def border_distance(features: list[Tensor]) -> tuple[npt.NDArray[np.float32], fl
         maps.append(nearest.reshape(side, side).numpy())
     stack = np.stack(maps).astype(np.float32)
     quarter = side // 4
-    middle = np.median(stack[:, quarter:-quarter, quarter:-quarter])
-    border = np.median(stack[:, on_border.numpy()])
-    return stack, float(middle / max(border, 1e-6))
+    middle = float(np.median(stack[:, quarter:-quarter, quarter:-quarter]))
+    border = float(np.median(stack[:, on_border.numpy()]))
+    return stack, middle / max(border, 1e-6)
 
 
 def otsu(values: npt.NDArray[np.float32]) -> float:
@@ -88,8 +92,10 @@ def foregrounds(
     everything = [np.ones((size, size), bool) for _ in images]
     if kind == "texture":
         return everything, True
+    wide = np.pad(np.stack(images), ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0)), mode="reflect")
+    rim = PADDING // 8
     with torch.inference_mode():
-        features = list(net(torch.from_numpy(np.stack(images))))
+        features = [found[:, rim:-rim, rim:-rim] for found in net(torch.from_numpy(wide))]
     maps, ratio = border_distance(features)
     if kind == "auto" and ratio < TEXTURE_RATIO:
         return everything, True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from edge_ad.errors import InputError
 SHIPPED = Path(__file__).resolve().parent / "categories.toml"
 Turn = Literal["free", "quarter", "small", "none"]
 Mode = Literal["designed", "simple", "none"]
+_KINDS = ("object", "texture", "auto")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def read_table(path: Path | None = None) -> dict[str, dict[str, Any]]:
     """The category table: the shipped one, with the sections of `path` laid over it.
 
     Raises:
-        InputError: the file is missing or is not TOML.
+        InputError: the file is missing, is not TOML, or a key or its value is not one of the table's.
     """
     table: dict[str, dict[str, Any]] = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
     if path is not None:
@@ -53,8 +54,28 @@ def read_table(path: Path | None = None) -> dict[str, dict[str, Any]]:
         for name, section in own.items():
             if not isinstance(section, dict):
                 raise InputError(f"{path}: {name} must be a section ([{name}]) with keys such as name and detail")
+            _check(path, name, section)
             table[name] = {**table.get(name, {}), **section}
     return table
+
+
+def _check(path: Path, name: str, section: dict[str, Any]) -> None:
+    """InputError names the first key of a user's section that is unknown or whose value cannot be."""
+    detail = section.get("detail", [])
+    texts = isinstance(detail, list) and all(isinstance(text, str) for text in detail)
+    wrong = {
+        "name": not isinstance(section.get("name", ""), str) and "a text",
+        "detail": not texts and 'a list of texts (["…", "…"])',
+        "kind": section.get("kind", "auto") not in _KINDS and f"one of {', '.join(_KINDS)}",
+        "turn": section.get("turn", "none") not in get_args(Turn) and f"one of {', '.join(get_args(Turn))}",
+        "mirror": not isinstance(section.get("mirror", True), bool) and "true or false",
+        "colour": not isinstance(section.get("colour", True), bool) and "true or false",
+    }
+    for key in section:
+        if key not in wrong:
+            raise InputError(f"{path}: [{name}] has an unknown key {key}; the keys are {', '.join(wrong)}")
+        if wrong[key]:
+            raise InputError(f"{path}: [{name}] {key} must be {wrong[key]}")
 
 
 def category_info(

@@ -122,26 +122,38 @@ def load_run(folder: str | Path) -> Run:
         categories = {
             name: RunCategory(
                 prompts=[str(prompt) for prompt in entry["prompts"]],
-                shots=[_inside(folder, shot) for shot in entry["shots"]],
+                shots=[_listed(folder, shot, data["files"]) for shot in entry["shots"]],
                 texture=bool(entry.get("texture", False)),
                 turn=str(entry.get("turn", "small")),
             )
             for name, entry in data["categories"].items()
         }
-        adapter, unet, decoder = (folder / name for name in ("adapter", "unet.safetensors", "decoder.safetensors"))
+        # only what the hashes vouch for is handed on
+        vouched = {name.split("/")[0] for name in data["files"]}
+        adapter, unet, decoder = (
+            folder / name if name in vouched else None
+            for name in ("adapter", "unet.safetensors", "decoder.safetensors")
+        )
         return Run(
             folder=folder,
             base_id=str(data["base"]),
             image_size=int(data["image_size"]),
             categories=categories,
-            adapter=adapter if adapter.is_dir() else None,
-            unet=unet if unet.is_file() else None,
-            decoder=decoder if decoder.is_file() else None,
+            adapter=adapter,
+            unet=unet,
+            decoder=decoder,
             settings=dict(data["settings"]),
             losses=dict(data["losses"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} is damaged ({type(error).__name__}: {error}); train again or restore it") from error
+
+
+def _listed(folder: Path, name: str, files: dict[str, str]) -> Path:
+    path = _inside(folder, name)
+    if name not in files:
+        raise BundleError(f"{folder}/run.json has no SHA-256 of {name}; it is damaged, train again")
+    return path
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from edge_ad.dataset import load_dataset, shots
+from edge_ad.dataset import category_names, load_dataset, shots
 from edge_ad.errors import InputError, OptionError
+from edge_ad.files import write_json, write_text
 from edge_ad.progress import progress
 from edge_ad.training.base import Base, load_base
 from edge_ad.training.decoder import DecoderTuning, tune_decoder
 from edge_ad.training.features import FeatureNet
-from edge_ad.training.finetune import DenoiserTuning, tune_denoiser
-from edge_ad.training.prompts import Mode, category_info, read_table
+from edge_ad.training.finetune import DenoiserTuning, check_targets, tune_denoiser
+from edge_ad.training.prompts import CategoryInfo, Mode, category_info, read_table
 from edge_ad.training.run import write_run
 from edge_ad.training.views import Shots, make_views, read_shots, write_shots
 
@@ -68,34 +69,36 @@ def train(data: Path, out: Path, settings: TrainSettings, categories: list[str] 
         InputError: pictures or base cannot be read, or `out` holds something else.
         OptionError: options that cannot be.
     """
-    from edge_ad.dataset import category_names
-
     if settings.denoiser.steps < 0 or settings.decoder.steps < 0:
         raise OptionError("--steps and --decoder-steps must be 0 or more")
-    names = categories or category_names(data)
-    dataset = load_dataset(data, names)
+    dataset = load_dataset(data, category_names(data) if categories is None else categories)
+    names = dataset.names
     chosen = {name: shots(dataset[name], settings.shots, settings.seed) for name in names}
     table = read_table(settings.categories_file)
+    infos = {name: category_info(name, table, settings.prompts) for name in names}
+    device = _device(settings.device)
+    key = _key(settings, chosen, infos)
+    _check_out(out, key)
     base = load_base(settings.base)
+    if not settings.denoiser.full:
+        check_targets(base.unet, settings.denoiser.targets)
     if settings.image_size:
         if settings.image_size % 32:
             raise OptionError(f"--size {settings.image_size} is not a multiple of 32; take 256, 384 or 512")
         base.image_size = settings.image_size
-    device = _device(settings.device)
     for module in (base.vae, base.unet, base.text_encoder):
         module.to(device)
-    key = _key(settings, chosen)
-    _prepare(out, key)
     work = out / "work"
 
     net = FeatureNet("lite0")
     read: dict[str, Shots] = {}
     with progress("reading shots", len(names)) as tick:
         for name in names:
-            read[name] = read_shots(chosen[name], category_info(name, table, settings.prompts), base.image_size, net)
+            read[name] = read_shots(chosen[name], infos[name], base.image_size, net)
             tick(1, name)
+    write_text(work / "key", key)  # from here on the folder is this run's
     entries = {name: _entry(out, name, found) for name, found in read.items()}
-    losses: dict[str, float] = {}
+    losses = _losses(work)
     if settings.denoiser.steps or settings.decoder.steps:
         with progress("encoding views", settings.views * len(names)) as tick:
             views, pictures = make_views(base, list(read.values()), settings.views, seed=settings.seed, tick=tick)
@@ -103,6 +106,7 @@ def train(data: Path, out: Path, settings: TrainSettings, categories: list[str] 
         with progress("fine-tuning the denoiser", settings.denoiser.steps) as tick:
             checkpoint = work / "denoiser.safetensors"
             losses |= tune_denoiser(base, views, settings.denoiser, checkpoint, seed=settings.seed, tick=tick, key=key)
+        write_json(work / "losses.json", losses)
         _save_denoiser(base, out, settings.denoiser.full)
     if settings.decoder.steps:
         with progress("fine-tuning the decoder", settings.decoder.steps) as tick:
@@ -165,13 +169,21 @@ def _plain(settings: TrainSettings) -> dict[str, Any]:
     return plain
 
 
-def _key(settings: TrainSettings, chosen: dict[str, list[Path]]) -> str:
-    text = json.dumps([_plain(settings), {name: [str(path) for path in paths] for name, paths in chosen.items()}])
+def _losses(work: Path) -> dict[str, float]:
+    """Losses of the parts that an interrupted training had finished."""
+    path = work / "losses.json"
+    found: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def _key(settings: TrainSettings, chosen: dict[str, list[Path]], infos: dict[str, CategoryInfo]) -> str:
+    pictures = {name: [str(path) for path in paths] for name, paths in chosen.items()}
+    text = json.dumps([_plain(settings), pictures, {name: asdict(info) for name, info in infos.items()}])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _prepare(out: Path, key: str) -> None:
-    """Make the run's folder ready: new, taken up with the same settings, or refused."""
+def _check_out(out: Path, key: str) -> None:
+    """InputError unless the run's folder is new, empty, or was begun with the same settings."""
     begun = out / "work" / "key"
     if out.exists():
         if not out.is_dir():
@@ -180,5 +192,3 @@ def _prepare(out: Path, key: str) -> None:
             raise InputError(f"--out {out} holds a finished run; name another folder, or remove it first")
         if any(out.iterdir()) and not (begun.is_file() and begun.read_text(encoding="utf-8") == key):
             raise InputError(f"--out {out} is not empty and was not begun with these settings; name another folder")
-    begun.parent.mkdir(parents=True, exist_ok=True)
-    begun.write_text(key, encoding="utf-8")

