@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+
+from edge_ad.training import weights  # noqa: E402
+from edge_ad.training.features import FeatureNet  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def net():
+    return FeatureNet("lite0")
+
+
+def test_eq_12(net):
+    """Stages at reductions 8 and 16, the second upsampled bilinearly to the first and concatenated."""
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8))
+    with torch.no_grad():
+        found = net(image)
+        fine, coarse = net.net((image.permute(0, 3, 1, 2).float() - 127) / 128)
+    assert found.shape == (2, 40 + 112, 8, 12)
+    assert found.dtype == torch.float32
+    assert (fine.shape, coarse.shape) == ((2, 40, 8, 12), (2, 112, 4, 6))
+    torch.testing.assert_close(found[:, :40], fine)
+    plane = coarse[1, 7].numpy()
+    for row in range(8):
+        for column in range(12):
+            y, x = max((row + 0.5) / 2 - 0.5, 0), max((column + 0.5) / 2 - 0.5, 0)
+            top, left = int(y), int(x)
+            bottom, right = min(top + 1, 3), min(left + 1, 5)
+            upper = plane[top, left] * (1 - (x - left)) + plane[top, right] * (x - left)
+            lower = plane[bottom, left] * (1 - (x - left)) + plane[bottom, right] * (x - left)
+            assert abs(float(found[1, 47, row, column]) - (upper * (1 - (y - top)) + lower * (y - top))) < 1e-4
+
+
+def test_the_weights_are_the_packages(net):
+    """The package's tensors, in order, are timm's: as many, of the same shapes; the stages in use carry them."""
+    import timm
+
+    source = weights.efficientnet_lite0()
+    whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    assert [value.shape for value in whole.state_dict().values()] == [value.shape for value in source.values()]
+    torch.testing.assert_close(net.net.conv_stem.weight, next(iter(source.values())))
+    whole.load_state_dict(dict(zip(whole.state_dict(), source.values())))
+    whole.eval()
+    image = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8))
+    with torch.no_grad():
+        x = (
+            whole.act1(whole.bn1(whole.conv_stem((image.permute(0, 3, 1, 2).float() - 127) / 128)))
+            if hasattr(whole, "act1")
+            else whole.bn1(whole.conv_stem((image.permute(0, 3, 1, 2).float() - 127) / 128))
+        )
+        for stage in whole.blocks[:3]:
+            x = stage(x)
+        torch.testing.assert_close(net(image)[:, :40], x, atol=1e-4, rtol=1e-4)
+
+
+def test_it_is_not_trained(net):
+    assert not any(value.requires_grad for value in net.parameters())
+    assert not net.training
+
+
+def test_b6_has_its_own_channels():
+    net = FeatureNet("b6", load=False)
+    with torch.no_grad():
+        assert net(torch.zeros(1, 32, 32, 3, dtype=torch.uint8)).shape == (1, 72 + 200, 4, 4)
