@@ -23,7 +23,7 @@ from edge_ad.training.train import TrainSettings, train
 
 
 def one_seed(data: Path, work: Path, seed: int, steps: int | None, shots: int, plan: str, limit: int | None) -> dict:
-    """Train (or take up), export (or take up) and evaluate one seed: the evaluation's summary, and seconds of training."""
+    """Train (or take up), export (or take up) and evaluate one seed: the summary, and seconds of training."""
     run, bundle = work / f"run-{seed}", work / f"bundle-{seed}"
     began = time.monotonic()
     if not (run / "run.json").is_file():

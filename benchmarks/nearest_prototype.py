@@ -2,7 +2,7 @@
 
     python benchmarks/nearest_prototype.py DATA --shots 4 --seeds 0,1,2 --json bar.json
 
-Prints image and pixel AUROC in per cent a category and seed. E of eq. 14 over the unturned shots, upsampled, Gaussian of
+Prints metrics in per cent a category and seed. E of eq. 14 over the unturned shots, upsampled, Gaussian of
 σ = 4 px at 512; the image score is the maximum.
 """
 
