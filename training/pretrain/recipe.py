@@ -70,11 +70,13 @@ def pretrain(
     Raises:
         InputError: `out` holds something else, or `work` was begun with another recipe.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is not a folder; name a folder")
     if out.exists() and not (out / "model_index.json").is_file() and any(out.iterdir()):
         raise InputError(f"--out {out} is not empty and holds no model; name another folder")
     _take_up(work, recipe)
     pictures, captions = make_pictures(work, recipe.pictures, seed=recipe.seed, size=recipe.size, log=log)
-    base = build_nano(recipe.seed, tokenizer=train_tokenizer(captions), image_size=recipe.size)
+    base = build_nano(recipe.seed, tokenizer=_tokenizer(work, captions), image_size=recipe.size)
     vae: Any = base.vae
     train_autoencoder(vae, pictures, work, recipe.autoencoder, seed=recipe.seed, log=log)
     latents = make_latents(vae, pictures, work / "latents.npy", views=recipe.views, seed=recipe.seed, log=log)
@@ -103,6 +105,22 @@ def _take_up(work: Path, recipe: Recipe) -> None:
             f"--work {work} was begun with another seed, number of pictures or autoencoder; name another folder, or "
             "remove it first"
         )
+
+
+def _tokenizer(work: Path, captions: list[str]) -> Any:
+    """The tokenizer of a recipe that was begun, else a new one: the text encoder's checkpoint hangs on its numbers."""
+    folder = work / "tokenizer"
+    if not folder.is_dir():
+        if (work / "denoiser.safetensors").is_file():
+            raise InputError(
+                f"--work {work} holds a text encoder but not its tokenizer; put it into {folder}, or remove "
+                "denoiser.safetensors"
+            )
+        with atomic_folder(folder) as temporary:
+            train_tokenizer(captions).save_pretrained(temporary)
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(folder)
 
 
 @torch.no_grad()

@@ -39,11 +39,14 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int = 4096) -> Any:
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # Every byte has its number before training starts, alone and at a word's end: no text ever becomes an unknown
+    # token, and the numbers do not hang on the order of a hash table, which breaks ties between equal pairs.
+    ends = [f"{symbol}</w>" for symbol in alphabet]
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=[START, END],
-        initial_alphabet=sorted(alphabet),
+        special_tokens=[START, END, *ends],
+        initial_alphabet=alphabet,
         end_of_word_suffix="</w>",
         show_progress=False,
         min_frequency=2,
@@ -51,9 +54,6 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int = 4096) -> Any:
     tokenizer.train_from_iterator([*captions, *shipped_texts()], trainer)
     model = json.loads(tokenizer.to_str())["model"]
     vocab: dict[str, int] = model["vocab"]
-    # every byte alone at a word's end too, so that no text ever becomes an unknown token
-    for symbol in sorted(alphabet):
-        vocab.setdefault(f"{symbol}</w>", len(vocab))
     merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in model["merges"]]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
