@@ -98,8 +98,8 @@ class PerceptualNet(nn.Module):
             if i == 0:
                 x = self.first_pool(x)
             x = functional.relu(x)
-            # the epsilon inside the root keeps the gradient finite at zero
-            found.append(x * torch.rsqrt((x * x).sum(1, keepdim=True) + 1e-10))
+            # an epsilon inside the root keeps the gradient finite at zero; the one outside survives half precision
+            found.append(x / (((x * x).sum(1, keepdim=True) + 1e-12).sqrt() + 1e-6))
         return found
 
     def distances(self, a: list[Tensor], b: list[Tensor]) -> list[Tensor]:
