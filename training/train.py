@@ -143,8 +143,6 @@ def _save_denoiser(base: Base, out: Path, full: bool) -> None:
         _save_state(base.unet, out / "unet.safetensors")
         return
     unet: Any = base.unet
-    for config in unet.peft_config.values():
-        config.target_modules = sorted(config.target_modules)  # a set: its order would differ from run to run
     unet.save_lora_adapter(out / "adapter", safe_serialization=True)
 
 

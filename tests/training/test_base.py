@@ -94,6 +94,23 @@ def test_nano_is_in_the_package():
     assert error < 1.5 * guess
 
 
+def test_nanos_tokenizer_is_the_one_its_text_encoder_was_trained_with():
+    """Words of the captions have moved from where the seed put them; bytes that no caption holds have not."""
+    from edge_ad.training.pretrain.architecture import build_nano
+
+    base = load_base("nano")
+    begun = build_nano(base.card["recipe"]["seed"], tokenizer=base.tokenizer)
+    now, before = (part.text_encoder.get_input_embeddings().weight for part in (base, begun))
+    moved = (now - before).norm(dim=1)
+
+    def of(tokens):
+        return moved[base.tokenizer.convert_tokens_to_ids(tokens)]
+
+    words = of(["a</w>", "on</w>", "with</w>", "dark</w>", "steel</w>", "surface</w>"])
+    unseen = of(["ā", "ē", "¬", "±", "¿", "§"])
+    assert words.min() > 3 * unseen.max()
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
 def test_a_missing_part_is_named(part, base_folder, tmp_path):
     folder = copy(base_folder, tmp_path)

@@ -1,6 +1,5 @@
 """`edge-ad train` from pictures to a run that export and diffusers can read, for seconds, on a tiny base."""
 
-import json
 import os
 import signal
 import subprocess
@@ -221,7 +220,9 @@ train(Path(sys.argv[1]), Path(sys.argv[3]), settings, ["flange_cover"])
 
 
 def test_killed_and_started_again_it_ends_with_the_same_weights(data, base_folder, tmp_path):
-    """SIGKILL amid the denoiser's training, then the same again: the files are those of an undisturbed run."""
+    """SIGKILL amid the denoiser's training, then the same again: the weights are those of an undisturbed run."""
+    from safetensors.torch import load_file
+
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def start(out):
@@ -241,6 +242,8 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(data, base_folde
         said = done.communicate()[1]
         assert done.returncode == 0, said
         assert ("resumed" in said) <= (name == "killed")
-    hashes = {name: json.loads((tmp_path / name / "run.json").read_text())["files"] for name in ("killed", "whole")}
-    assert hashes["killed"] == hashes["whole"]
-    assert len(hashes["whole"]) >= 3
+    # tensors, not bytes: safetensors writes its notes in the order of a hash table
+    for file in ("adapter/pytorch_lora_weights.safetensors", "decoder.safetensors"):
+        ours, theirs = load_file(tmp_path / "killed" / file), load_file(tmp_path / "whole" / file)
+        assert set(ours) == set(theirs)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
