@@ -19,7 +19,7 @@ from edge_ad.evaluation import METRICS, evaluate
 from edge_ad.export.pipeline import export_run
 from edge_ad.files import write_json, write_text
 from edge_ad.runtime import Detector
-from edge_ad.training.train import TrainSettings, train
+from edge_ad.training.train import default_settings, train
 
 
 def one_seed(data: Path, work: Path, seed: int, steps: int | None, shots: int, plan: str, limit: int | None) -> dict:
@@ -27,7 +27,7 @@ def one_seed(data: Path, work: Path, seed: int, steps: int | None, shots: int, p
     run, bundle = work / f"run-{seed}", work / f"bundle-{seed}"
     began = time.monotonic()
     if not (run / "run.json").is_file():
-        settings = TrainSettings(shots=shots, seed=seed)
+        settings = replace(default_settings("nano"), shots=shots, seed=seed)
         if steps is not None:
             decoder = replace(settings.decoder, steps=settings.decoder.steps if steps else 0)
             settings = replace(settings, denoiser=replace(settings.denoiser, steps=steps), decoder=decoder)

@@ -53,6 +53,13 @@ class TrainSettings:
     decoder: DecoderTuning = field(default_factory=DecoderTuning)
 
 
+def default_settings(base: str) -> TrainSettings:
+    """The defaults for a base: LoRA for a large one; nano is small enough to train whole, which measures far better."""
+    if base != "nano":
+        return TrainSettings(base=base)
+    return TrainSettings(denoiser=DenoiserTuning(full=True, steps=500, learning_rate=4e-4))
+
+
 def train(data: Path, out: Path, settings: TrainSettings, categories: list[str] | None = None) -> Path:
     """Fine-tune one model for all categories of a data set and write the run; an interrupted one is taken up again.
 

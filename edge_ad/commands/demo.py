@@ -14,7 +14,7 @@ import click
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Your data set with test images, instead of drawn ones.")
 @click.option("--shots", default=4, show_default=True, type=click.IntRange(min=1), help="Good images a category.")
-@click.option("--steps", default=200, show_default=True, type=click.IntRange(min=0), help="Denoiser steps.")
+@click.option("--steps", default=400, show_default=True, type=click.IntRange(min=0), help="Denoiser steps.")
 @click.option(
     "--images", default=24, show_default=True, type=click.IntRange(min=4), help="Test images drawn a category."
 )
@@ -34,7 +34,7 @@ def command(out: Path, data: Path | None, shots: int, steps: int, images: int, l
     from edge_ad.report import PAGE, check_folder, write_report
     from edge_ad.runtime import Detector
     from edge_ad.training.pretrain.draw.demo import write_demo_set
-    from edge_ad.training.train import TrainSettings, train
+    from edge_ad.training.train import default_settings, train
 
     began = time.monotonic()
 
@@ -53,7 +53,7 @@ def command(out: Path, data: Path | None, shots: int, steps: int, images: int, l
     run, bundle = out / "run", out / "bundle"
     if not (run / "run.json").is_file():
         say(f"fine-tuning nano on {shots} good images of each of {', '.join(dataset.names)}")
-        settings = TrainSettings(shots=shots, seed=seed)
+        settings = replace(default_settings("nano"), shots=shots, seed=seed)
         settings = replace(
             settings,
             denoiser=replace(settings.denoiser, steps=steps),

@@ -14,15 +14,17 @@ import click
 @click.option("--base", default="nano", show_default=True, help="nano, a diffusers folder, or a hub id (owner/name).")
 @click.option("--categories", help="Names, separated by commas; all that DATA holds by default.")
 @click.option("--shots", default=4, show_default=True, type=click.IntRange(min=1), help="Good images a category.")
-@click.option("--steps", type=click.IntRange(min=0), help="Denoiser steps; 0 keeps the base. nano: 300.")
+@click.option("--steps", type=click.IntRange(min=0), help="Denoiser steps; 300, nano 500; 0 keeps the base.")
 @click.option("--decoder-steps", type=click.IntRange(min=0), help="Decoder steps; 150, or 0 with --steps 0.")
 @click.option("--batch", type=click.IntRange(min=1), help="Views a denoiser step; 16.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of the denoiser; 5e-4.")
+@click.option(
+    "--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of the denoiser; 5e-4, nano 4e-4."
+)
 @click.option("--rank", type=click.IntRange(min=1), help="Rank of the LoRA matrices; 16.")
 @click.option(
     "--targets", help="Module names that carry LoRA, separated by commas; attention, feed-forward, convolutions."
 )
-@click.option("--full", is_flag=True, help="Train every weight of the denoiser instead of LoRA (the paper's way).")
+@click.option("--full/--lora", default=None, help="Every weight of the denoiser (nano's default), or LoRA (others').")
 @click.option("--masks", type=click.Choice(["designed", "random"]), help="Foreground rectangles (default) or any.")
 @click.option("--prompts", type=click.Choice(["designed", "simple", "none"]), default="designed", show_default=True)
 @click.option("--categories-file", type=click.Path(path_type=Path), help="Your category table (TOML); docs/train.md.")
@@ -43,7 +45,7 @@ def command(
     lr: float | None,
     rank: int | None,
     targets: str | None,
-    full: bool,
+    full: bool | None,
     masks: str | None,
     prompts: Literal["designed", "simple", "none"],
     categories_file: Path | None,
@@ -59,11 +61,13 @@ def command(
     from dataclasses import replace
 
     from edge_ad.errors import OptionError
-    from edge_ad.training.train import TrainSettings, train
+    from edge_ad.training.train import TrainSettings, default_settings, train
 
     if full and (rank or targets):
         raise OptionError("--full trains every weight and takes neither --rank nor --targets")
-    settings = TrainSettings()
+    lora = full is False or bool(rank or targets)
+    settings = TrainSettings(base=base) if lora else default_settings(base)
+    full = settings.denoiser.full if full is None else full
     given: dict[str, Any] = {"steps": steps, "batch": batch, "learning_rate": lr, "rank": rank, "masks": masks}
     denoiser = replace(
         settings.denoiser, full=full, **{name: value for name, value in given.items() if value is not None}
@@ -74,7 +78,6 @@ def command(
         decoder_steps = 0 if steps == 0 else settings.decoder.steps
     settings = replace(
         settings,
-        base=base,
         shots=shots,
         image_size=size,
         prompts=prompts,

@@ -12,7 +12,7 @@ from torch.nn import functional
 from edge_ad.export.graphs.case import GraphCase, blocks, example_image
 
 EPSILON = 1e-8
-TOP_SHARE = 0.0015
+TOP_SHARE = 0.005
 
 
 def blur_kernel(image_size: int) -> Tensor:

@@ -50,7 +50,7 @@ def reference_outputs(net, inputs):
     e = ndimage.gaussian_filter(upsampled(inputs["error"])[0, 0], sigma, mode="nearest", truncate=4)
     levels = inputs["levels"].double().numpy()
     score_map = (s / levels[0] + 1e-8) ** p_s * (e / levels[1] + 1e-8) ** p_e
-    highest = np.sort(score_map.ravel())[::-1][: round(0.0015 * SIZE * SIZE)]
+    highest = np.sort(score_map.ravel())[::-1][: round(0.005 * SIZE * SIZE)]
     score = (1 - t) * highest[0] + t * highest.mean()
     return {"score_map": score_map, "score": score, "scale_maps": np.stack(scale_maps), "prototype_map": prototype_map,
             "error_map": e}  # fmt: skip
