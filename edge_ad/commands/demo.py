@@ -34,8 +34,10 @@ def command(out: Path, data: Path | None, shots: int, steps: int, images: int, l
     from edge_ad.report import PAGE, check_folder, write_report
     from edge_ad.runtime import Detector
     from edge_ad.training.pretrain.draw.demo import write_demo_set
+    from edge_ad.training.quiet import quiet_libraries
     from edge_ad.training.train import default_settings, train
 
+    quiet_libraries()
     began = time.monotonic()
 
     def say(line: str) -> None:

@@ -54,7 +54,9 @@ def command(
     except ValueError as error:
         raise OptionError(f'--rotations "{rotations}" must be degrees with commas, such as 0,90, or auto') from error
     from edge_ad.export.pipeline import export_run
+    from edge_ad.training.quiet import quiet_libraries
 
+    quiet_libraries()
     export_run(
         run,
         out,

@@ -34,7 +34,9 @@ def command(
     from edge_ad.dataset import load_dataset
     from edge_ad.images import read_image, resize_image
     from edge_ad.training.pretrain.recipe import Recipe, pretrain
+    from edge_ad.training.quiet import quiet_libraries
 
+    quiet_libraries()
     recipe = Recipe(seed=seed, pictures=pictures)
     if autoencoder_steps:
         recipe = replace(recipe, autoencoder=replace(recipe.autoencoder, steps=autoencoder_steps))

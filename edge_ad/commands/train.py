@@ -61,10 +61,12 @@ def command(
     from dataclasses import replace
 
     from edge_ad.errors import OptionError
+    from edge_ad.training.quiet import quiet_libraries
     from edge_ad.training.train import TrainSettings, default_settings, train
 
     if full and (rank or targets):
         raise OptionError("--full trains every weight and takes neither --rank nor --targets")
+    quiet_libraries()
     lora = full is False or bool(rank or targets)
     settings = TrainSettings(base=base) if lora else default_settings(base)
     full = settings.denoiser.full if full is None else full
