@@ -25,7 +25,7 @@ from edge_ad.export.graphs.prepare import prepare_case
 from edge_ad.export.graphs.score import score_case
 from edge_ad.export.memory import row_bytes
 from edge_ad.export.onnx import torch_outputs, write_graph, write_reference
-from edge_ad.export.prototypes import BANK_SIZE, ROTATIONS, TURNS, category_arrays
+from edge_ad.export.prototypes import BANK_SIZE, TURNS, category_arrays
 from edge_ad.files import atomic_folder
 from edge_ad.images import read_image, resize_image
 from edge_ad.runtime.plan import grouped_plan, paper_plan
@@ -67,7 +67,7 @@ class ExportOptions:
     steps: int = 4
     solver: str = "ddim"
     perceptual: Literal["alexnet", "stlpips"] | None = None
-    rotations: tuple[float, ...] | None = ROTATIONS
+    rotations: tuple[float, ...] | None = None
     bank_size: int = BANK_SIZE
     settings: Mapping[str, Any] = field(default_factory=dict)
 

@@ -24,9 +24,9 @@ import click
               help="Perceptual network of the score; the best one installed if not given.")  # fmt: skip
 @click.option(
     "--rotations",
-    default="0,90,180,270",
+    default="auto",
     show_default=True,
-    help="Degrees the shots are turned, or auto.",
+    help="Degrees the shots are turned for the prototypes; auto: as the category may lie.",
 )
 @click.option(
     "--bank-size", default=4096, show_default=True, type=click.IntRange(1), help="Prototypes of a category at most."
