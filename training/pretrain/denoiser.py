@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +13,12 @@ import torch
 from torch import Tensor
 
 from edge_ad.training.attention import use_plain_attention, use_training_attention
-from edge_ad.training.base import Base, encode_mean
+from edge_ad.training.base import Base
 from edge_ad.training.checkpoint import Average, resume, save_checkpoint
 from edge_ad.training.diffusion import Diffusion, blend, unet_input
 from edge_ad.training.masks import mixed
 from edge_ad.training.pretrain.autoencoder import one_cycle
+from edge_ad.training.views import blank_latents
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,6 @@ class DenoiserSettings:
     empty_prompt: float = 0.1
     low_noise: float = 0.6
     average: float = 0.999
-
-
-def blank_latents(vae: Any, size: int) -> Tensor:
-    """Latents of a mid-grey picture of side `size` px, what a wholly hidden picture encodes to: 1,4,h,w."""
-    with torch.inference_mode():
-        return encode_mean(vae, torch.zeros(1, 3, size, size)).clone()
 
 
 def _batch(
@@ -96,7 +90,7 @@ def train_denoiser(
     encode = {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "pt"}
     tokens = base.tokenizer(captions, **encode).input_ids
     empty = base.tokenizer([""], **encode).input_ids[0]
-    blank = blank_latents(base.vae, base.image_size)
+    blank = blank_latents(base)
     diffusion = Diffusion(base.scheduler_config)
     modules = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
     decayed = [value for value in modules.parameters() if value.ndim > 1]
