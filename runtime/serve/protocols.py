@@ -1,0 +1,38 @@
+"""The two seams of the station: where images come from, and where decisions go."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from edge_ad.runtime.serve.decision import Decision
+    from edge_ad.runtime.serve.station import Station
+
+
+class Source(Protocol):
+    """Brings images without HTTP: a folder, a camera, a trigger. `name` is used in logs and as `Decision.source`."""
+
+    name: str
+
+    async def run(self, station: Station, stop: asyncio.Event) -> None:
+        """Bring images to `station.inspect` until `stop` is set, then return.
+
+        It starts when the station is ready. Overloaded is the sign to wait. A source that raises is logged and started
+        again after a pause. `Station.recorded(source)` tells whether an image was decided on before a crash.
+        """
+
+
+class Sink(Protocol):
+    """Takes every decision elsewhere: MQTT, a webhook, a file."""
+
+    name: str
+
+    async def publish(self, decision: Decision) -> None:
+        """Hand on one decision; it is called after the decision is recorded, for one decision at a time, in order.
+
+        A sink retries by itself. One that raises is logged, and that decision is not given to it again.
+        """
+
+    async def close(self) -> None:
+        """Hand on what is left, within a few seconds, and let go of connections and files."""
