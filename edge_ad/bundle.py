@@ -54,10 +54,25 @@ class TensorSpec(Part):
     shape: tuple[int | str, ...]
 
 
+class Cost(Part):
+    """What one run of a graph costs, by what it grows with: {"": 7, "B": 5, "K*R": 2} is 7 + 5·B + 2·K·R.
+
+    flops: floating-point operations of convolutions, matrix products and attention, two a multiply-add; the rest is not
+    counted. traffic: bytes of activations that those operators read and write, and of the graph's inputs and outputs.
+    parameters: numbers among the weights; weight_bytes: their bytes, read once a run.
+    """
+
+    flops: dict[str, int]
+    traffic: dict[str, int]
+    parameters: int = Field(ge=0)
+    weight_bytes: int = Field(ge=0)
+
+
 class Graph(Part):
     """One ONNX graph: its file, the file of its external data if there is one, its tensors and precision.
 
-    `row_bytes` is an estimate of the memory that one row of its batch needs while it runs (0: unknown).
+    `row_bytes` is an estimate of the memory that one row of its batch needs while it runs (0: unknown). `cost` is None
+    in bundles of a version that did not count it.
     """
 
     file: str
@@ -66,6 +81,7 @@ class Graph(Part):
     outputs: tuple[TensorSpec, ...]
     precision: Precision = "fp32"
     row_bytes: int = Field(default=0, ge=0)
+    cost: Cost | None = None
     reference: str | None = None
     tolerance: float = Field(default=1e-3, gt=0)
 
@@ -148,18 +164,82 @@ class Levels(Part):
     maps: str | None = None
 
 
+class Monitor(Part):
+    """How a station tells that the camera or the light has changed; `edge_ad.runtime.monitor` computes with it.
+
+    file: `.npy`, float32 2+K,D: centre and scale of the pooled features of good pictures, then their whitening rows.
+    window: pictures averaged. clip: bound of a whitened value, so that a few bad parts cannot raise an alarm. limit: of
+    the statistic. rate: how often a stream of `horizon` good pictures raises a false alarm at that limit. images: good
+    pictures it was computed from.
+    """
+
+    file: str
+    window: int = Field(ge=2)
+    clip: float = Field(gt=0)
+    limit: float = Field(gt=0)
+    rate: float = Field(gt=0, lt=1)
+    horizon: int = Field(ge=1)
+    images: int = Field(ge=2)
+
+
+class Calibration(Part):
+    """What a threshold was computed from, and what goes with it; for one category, plan and precision.
+
+    rule: "conformal" keeps a promise: a new good picture is rejected with a probability of `promised` at most.
+    "estimate" is a fit, no promise: too few good pictures. "f1" and "cost" were chosen on labelled defects. target: the
+    false-reject rate asked for. seed: of the noise. images: good pictures used; defects: bad ones; shots: pictures of
+    the training used for an estimate. middle: the median good score, 0.25 on the normalised scale. pixel_threshold: of
+    score map pixels, for regions. min_area: the smallest region reported, in pixels of the original picture.
+    mm_per_pixel: of the original picture, when given. scores: quantiles 0, 1, … 100 % of the good scores. evidence:
+    JSON file with the SHA-256 and score of every picture used. chosen: how noise strength and fusion were found.
+    """
+
+    rule: Literal["conformal", "estimate", "f1", "cost"]
+    created: str
+    edge_ad_version: str = __version__
+    target: float = Field(gt=0, lt=1)
+    promised: float | None = Field(default=None, gt=0, lt=1)
+    seed: int = 0
+    provider: str = ""
+    images: int = Field(default=0, ge=0)
+    defects: int = Field(default=0, ge=0)
+    shots: int = Field(default=0, ge=0)
+    middle: float | None = None
+    pixel_threshold: float | None = None
+    pixel_promised: float | None = Field(default=None, gt=0, lt=1)
+    min_area: float = Field(default=1.0, gt=0)
+    mm_per_pixel: float | None = Field(default=None, gt=0)
+    scores: list[float] = []
+    evidence: str | None = None
+    monitor: Monitor | None = None
+    chosen: dict[str, Any] = {}
+
+
 class CategoryEntry(Part):
     """One product category: its averaged prompt, prototype bank, normal levels, and what calibration set for it.
 
-    thresholds is {plan: {precision: value}}; schedules and weights, by plan, replace the plan's own.
+    thresholds is {plan: {precision: value}}, calibrations the same for where they come from; schedules and weights, by
+    plan, replace the plan's own. shots: `edge_ad.images.picture_hash` of the good pictures it was trained on, at the
+    bundle's image size; None in bundles that do not say. prototype_shots: `.npy`, int16 M, the shot each prototype
+    comes from.
     """
 
     prompt: str
     prototypes: str | None = None
+    prototype_shots: str | None = None
+    shots: tuple[str, ...] | None = None
     levels: Levels = Levels()
     thresholds: dict[str, dict[str, float]] = {}
+    calibrations: dict[str, dict[str, Calibration]] = {}
     schedules: dict[str, str] = {}
     weights: dict[str, Weights] = {}
+
+    def files(self) -> Iterator[str]:
+        """The files that this entry names."""
+        yield from (path for path in (self.prompt, self.prototypes, self.prototype_shots, self.levels.maps) if path)
+        for by_precision in self.calibrations.values():
+            for entry in by_precision.values():
+                yield from (path for path in (entry.evidence, entry.monitor and entry.monitor.file) if path)
 
 
 class Engine(Part):
@@ -173,7 +253,10 @@ class Engine(Part):
 
 
 class Manifest(Part):
-    """Everything a bundle says about itself; `files` maps every other file's path to its SHA-256."""
+    """Everything a bundle says about itself; `files` maps every other file's path to its SHA-256.
+
+    noise: the base's diffusion configuration, from which schedules of other noise strengths are made.
+    """
 
     schema_version: int = SCHEMA_VERSION
     edge_ad_version: str = __version__
@@ -183,6 +266,7 @@ class Manifest(Part):
     latent_size: int = Field(ge=1)
     latent_channels: int = Field(ge=1)
     graphs: dict[str, Graph]
+    noise: dict[str, Any] = {}
     schedules: dict[str, Schedule]
     plans: dict[str, Plan]
     default_plan: str
@@ -215,7 +299,7 @@ class Manifest(Part):
         for graph in self.graphs.values():
             yield from (path for path in (graph.file, graph.data, graph.reference) if path)
         for category in self.categories.values():
-            yield from (path for path in (category.prompt, category.prototypes, category.levels.maps) if path)
+            yield from category.files()
         for engine in self.engines.values():
             yield from engine.files.values()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import warnings
@@ -106,6 +107,13 @@ def resize_image(image: Picture, size: int) -> Picture:
     if image.shape[:2] == (size, size):
         return image
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def picture_hash(image: Picture) -> str:
+    """SHA-256 of a picture's size and pixels, uint8 H,W,3: the same for the same picture in any lossless file."""
+    digest = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}".encode())
+    digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
 
 
 def resize_mask(mask: Mask, size: int) -> Mask:

@@ -27,7 +27,7 @@ from edge_ad.export.memory import row_bytes
 from edge_ad.export.onnx import torch_outputs, write_graph, write_reference
 from edge_ad.export.prototypes import BANK_SIZE, TURNS, category_arrays
 from edge_ad.files import atomic_folder
-from edge_ad.images import read_image, resize_image
+from edge_ad.images import picture_hash, read_image, resize_image
 from edge_ad.runtime.plan import grouped_plan, paper_plan
 from edge_ad.runtime.schedule import make_schedule
 from edge_ad.runtime.verify import verify_graphs
@@ -36,6 +36,11 @@ PLANS = {"grouped": grouped_plan, "paper": paper_plan}
 # graphs that compute in fp16 when asked to; distances and scores stay in fp32
 HALF_GRAPHS = ("encoder", "denoiser", "decoder")
 HALF_TOLERANCE = 2e-2
+# what `make_schedule` reads of a scheduler's configuration
+NOISE = (
+    "beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "steps_offset", "set_alpha_to_one",
+    "prediction_type",
+)  # fmt: skip
 Log = Callable[[str], None]
 
 
@@ -128,6 +133,7 @@ def build_bundle(
             latent_size=base.image_size // 8,
             latent_channels=int(base.vae.config.latent_channels),
             graphs=graphs,
+            noise={key: base.scheduler_config[key] for key in NOISE if key in base.scheduler_config},
             schedules=schedules,
             plans=plans,
             default_plan=options.plans[0],
@@ -220,13 +226,15 @@ def _write_categories(
         place = f"categories/{name}"
         (folder / place).mkdir(parents=True)
         np.save(folder / place / "prompt.npy", averaged_prompt(base, list(product.prompts)), allow_pickle=False)
-        entry = bundles.CategoryEntry(prompt=f"{place}/prompt.npy")
+        entry = bundles.CategoryEntry(prompt=f"{place}/prompt.npy", shots=())
         if product.shots:
             shots = [resize_image(read_image(path), base.image_size) for path in product.shots]
             rotations = TURNS[product.turn] if options.rotations is None else options.rotations
             made = category_arrays(features, shots, size=options.bank_size, rotations=rotations)
             np.save(folder / place / "prototypes.npy", made["bank"], allow_pickle=False)
-            entry.prototypes = f"{place}/prototypes.npy"
+            np.save(folder / place / "prototype_shots.npy", made["shots"], allow_pickle=False)
+            entry.prototypes, entry.prototype_shots = f"{place}/prototypes.npy", f"{place}/prototype_shots.npy"
+            entry.shots = tuple(picture_hash(shot) for shot in shots)
             entry.levels = bundles.Levels(error=made["level"])
             log(f"category {name}: {len(made['bank'])} prototypes of {len(shots)} shots")
         else:

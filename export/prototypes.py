@@ -81,10 +81,19 @@ def coreset(rows: Floats, size: int, *, seed: int = 0, projected: int = 64) -> N
 
 def prototype_bank(features: Sequence[Floats], size: int = BANK_SIZE, *, seed: int = 0) -> NDArray[np.float16]:
     """P_c of eq. 13, reduced to at most `size` rows: float16 M,C. features: rows of every shot, as `shot_features`."""
+    return prototypes_of_shots(features, size, seed=seed)[0]
+
+
+def prototypes_of_shots(
+    features: Sequence[Floats], size: int = BANK_SIZE, *, seed: int = 0
+) -> tuple[NDArray[np.float16], NDArray[np.int16]]:
+    """As `prototype_bank`, and the shot that each prototype comes from: int16 M."""
     rows = np.concatenate(list(features))
+    chosen = coreset(rows, size, seed=seed)
     limit = float(np.finfo(np.float16).max)
-    bank: NDArray[np.float16] = np.clip(rows[coreset(rows, size, seed=seed)], -limit, limit).astype(np.float16)
-    return bank
+    bank: NDArray[np.float16] = np.clip(rows[chosen], -limit, limit).astype(np.float16)
+    shot = np.repeat(np.arange(len(features), dtype=np.int16), [len(part) for part in features])
+    return bank, shot[chosen]
 
 
 def error_level(features: Sequence[Floats], positions: int) -> float:
@@ -106,7 +115,8 @@ def error_level(features: Sequence[Floats], positions: int) -> float:
 def category_arrays(
     net: nn.Module, shots: Sequence[Image], *, size: int = BANK_SIZE, rotations: Sequence[float] = ROTATIONS
 ) -> dict[str, Any]:
-    """`bank` float16 M,C and `level` of a category from its shots, uint8 S,S,3 of the bundle's size."""
+    """`bank` float16 M,C, `shots` int16 M and `level` of a category from its shots, uint8 S,S,3 of the bundle's size."""
     features = shot_features(net, shots, rotations)
     positions = len(features[0]) // len(rotations)
-    return {"bank": prototype_bank(features, size), "level": error_level(features, positions)}
+    bank, origin = prototypes_of_shots(features, size)
+    return {"bank": bank, "shots": origin, "level": error_level(features, positions)}
