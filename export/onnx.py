@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_ad.bundle import Graph, Precision, TensorSpec
+from edge_ad.export.costs import graph_cost
 from edge_ad.export.graphs.case import GraphCase
 
 OPSET = 18
@@ -68,6 +69,7 @@ def write_graph(case: GraphCase, folder: Path, precision: Precision, row_bytes: 
         outputs=outputs,
         precision=precision,
         row_bytes=row_bytes,
+        cost=graph_cost(path),
         tolerance=case.tolerance,
     )
 
