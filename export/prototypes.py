@@ -115,7 +115,7 @@ def error_level(features: Sequence[Floats], positions: int) -> float:
 def category_arrays(
     net: nn.Module, shots: Sequence[Image], *, size: int = BANK_SIZE, rotations: Sequence[float] = ROTATIONS
 ) -> dict[str, Any]:
-    """`bank` float16 M,C, `shots` int16 M and `level` of a category from its shots, uint8 S,S,3 of the bundle's size."""
+    """`bank` float16 M,C, `shots` int16 M and `level` of a category from its shots, uint8 S,S,3 of bundle size."""
     features = shot_features(net, shots, rotations)
     positions = len(features[0]) // len(rotations)
     bank, origin = prototypes_of_shots(features, size)

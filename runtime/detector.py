@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Bundle, Plan, Schedule, Weights
+from edge_ad.bundle import Bundle, Calibration, Manifest, Plan, Schedule, Weights
 from edge_ad.errors import InputError
 from edge_ad.images import resize_image
 from edge_ad.runtime import masks, prototypes, schedule
 from edge_ad.runtime.clock import Clock
+from edge_ad.runtime.monitor import DriftModel, DriftMonitor, pool
 from edge_ad.runtime.plan import Layout, layout
-from edge_ad.runtime.result import Inspection, decide, regions_of, to_uint8
+from edge_ad.runtime.result import Inspection, decide, normalised_score, regions_of, to_uint8
 from edge_ad.runtime.sessions.base import Feed, HostTensor, Session, SessionOptions, to_host
 from edge_ad.runtime.sessions.choose import choose_provider, open_session
 
@@ -28,7 +29,10 @@ DEFAULT_MEMORY = 1 << 30
 
 @dataclass(frozen=True)
 class _Category:
-    """What the detector keeps ready of one category. prompt: float32 L,D. levels: float32 2,S,S."""
+    """What the detector keeps ready of one category. prompt: float32 L,D. levels: float32 2,S,S.
+
+    reason: why it has no threshold.
+    """
 
     prompt: Floats
     bank: prototypes.PrototypeBank | None
@@ -36,6 +40,8 @@ class _Category:
     schedule: Schedule
     weights: Weights
     threshold: float | None
+    calibration: Calibration | None
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class _Job:
     image: Image
     category: _Category
     error: Floats
+    pooled: Floats | None
     layout: Layout
     latents: Floats
     results: Floats
@@ -75,6 +82,7 @@ class Detector:
         # one noise tensor, the same for every image: a score depends on the image and the seed alone
         self._noise = np.random.default_rng(seed).standard_normal(self._latent_shape, dtype=np.float32)
         self._ready: dict[str, _Category] = {}
+        self._banks: Mapping[str, prototypes.PrototypeBank] = {}
         self._blank: Floats | None = None
 
     @classmethod
@@ -106,6 +114,38 @@ class Detector:
         }
         return cls(opened, name, chosen, sessions, seed=seed, memory=memory)
 
+    def variant(
+        self, manifest: Manifest | None = None, banks: Mapping[str, prototypes.PrototypeBank] | None = None
+    ) -> Detector:
+        """A detector on the same sessions with other numbers, for calibration and research.
+
+        manifest: replaces the bundle's; its graphs and files must be the same. banks: prototype banks that replace
+        those of some categories.
+        """
+        manifest = manifest or self.bundle.manifest
+        bundle = Bundle(self.bundle.folder, manifest, self.bundle.source)
+        other = Detector(
+            bundle, self.plan_name, bundle.plan(self.plan_name)[1], self._sessions, seed=self.seed, memory=self._memory
+        )
+        other._banks = {**self._banks, **(banks or {})}
+        return other
+
+    def undecided(self, category: str) -> str | None:
+        """Why this category gets no verdict with this plan, precision and seed; None when it does."""
+        return self._category(category).reason
+
+    def calibration(self, category: str) -> Calibration | None:
+        """What the category's threshold comes from; None without one, or where it was set by hand."""
+        return self._category(category).calibration
+
+    def drift_monitor(self, category: str) -> DriftMonitor | None:
+        """A new drift monitor of a category; None when the bundle has none for this plan and precision."""
+        calibration = self._category(category).calibration
+        if calibration is None or calibration.monitor is None:
+            return None
+        array = self.bundle.array(calibration.monitor.file)
+        return DriftMonitor(DriftModel.of(calibration.monitor, array))
+
     def inspect(self, image: Image, category: str, *, inpainted: bool = False) -> Inspection:
         """Decide on one image: uint8 H,W,3 RGB of any size. See `inspect_batch`."""
         return self.inspect_batch([image], [category], inpainted=inpainted)[0]
@@ -128,7 +168,11 @@ class Detector:
             with clock("score"):
                 feeds = self._score_feeds(job, pictures, reconstruction, job.category.weights)
                 scored = self._sessions["score"].run(feeds, ["score_map", "score"])
-            score, threshold = float(scored["score"]), job.category.threshold
+            score, threshold, calibration = float(scored["score"]), job.category.threshold, job.category.calibration
+            pixel_threshold, min_area, middle = threshold, 1.0, None
+            if calibration is not None:
+                pixel_threshold = calibration.pixel_threshold if calibration.pixel_threshold is not None else threshold
+                min_area, middle = calibration.min_area, calibration.middle
             finest = int(np.argmax(self.plan.scales))
             found.append(
                 Inspection(
@@ -137,9 +181,13 @@ class Detector:
                     threshold=threshold,
                     verdict=decide(score, threshold),
                     score_map=scored["score_map"],
-                    regions=regions_of(scored["score_map"], threshold, (original.shape[0], original.shape[1])),
+                    regions=regions_of(scored["score_map"], pixel_threshold, original.shape[:2], min_area),
                     inpainted=to_uint8(_composed(job, to_host(pictures), finest)) if inpainted else None,
                     error_map=job.error,
+                    normalised=normalised_score(score, threshold, middle),
+                    rule=None if calibration is None else calibration.rule,
+                    reason=job.category.reason,
+                    pooled=job.pooled,
                 )
             )
         for inspection in found:
@@ -179,7 +227,12 @@ class Detector:
     def error_map(self, image: Image, category: str) -> Floats:
         """E of eq. 14 alone, float32 h,w: nothing is inpainted. Zeros for a category without prototypes."""
         resized = resize_image(_checked(image), self.image_size)
-        return self._errors([resized], [self._category(category)], Clock())[0]
+        return self._errors([resized], [self._category(category)], Clock())[0][0]
+
+    def pooled(self, image: Image) -> Floats:
+        """Pooled features of an image, float32 D: nothing is inpainted. See `edge_ad.runtime.monitor.pool`."""
+        resized = resize_image(_checked(image), self.image_size)
+        return pool(self._sessions["features"].run({"image": resized[None]})["features"][0])
 
     def _inpaint(self, images: Sequence[Image], categories: Sequence[str], clock: Clock) -> list[_Job]:
         if len(images) != len(categories) or not images:
@@ -187,14 +240,14 @@ class Detector:
         ready = [self._category(name) for name in categories]
         with clock("resize"):
             resized = [resize_image(_checked(image), self.image_size) for image in images]
-        errors = self._errors(resized, ready, clock)
+        errors, pooled = self._errors(resized, ready, clock)
         with clock("encode"):
             latents = self._encode(np.stack(resized), np.zeros((len(images), 1, *resized[0].shape[:2]), np.float32))
         jobs = []
         for i, category in enumerate(ready):
             plan = layout(self.plan, self._latent_shape[1], self._prototype_mask(category, errors[i]))
             results = np.empty((plan.inpaintings, *self._latent_shape), np.float32)
-            jobs.append(_Job(resized[i], category, errors[i], plan, latents[i], results))
+            jobs.append(_Job(resized[i], category, errors[i], pooled[i], plan, latents[i], results))
         rows = [(i, row) for i, job in enumerate(jobs) for row in range(job.layout.inpaintings)]
         limit = self._batch_limit("denoiser")
         for start in range(0, len(rows), limit):
@@ -290,10 +343,16 @@ class Detector:
             self._blank = self._encode(np.zeros((1, side, side, 3), np.uint8), np.ones((1, 1, side, side), np.float32))
         return self._blank
 
-    def _errors(self, images: list[Image], ready: list[_Category], clock: Clock) -> list[Floats]:
-        """E of every image, float32 h,w at latent resolution; zeros for categories without prototypes."""
+    def _errors(
+        self, images: list[Image], ready: list[_Category], clock: Clock
+    ) -> tuple[list[Floats], list[Floats | None]]:
+        """E of every image, float32 h,w at latent resolution, and its pooled features, float32 D.
+
+        Zeros and None for categories without prototypes.
+        """
         shape = self._latent_shape[1:]
         errors: list[Floats] = [np.zeros(shape, np.float32) for _ in images]
+        pooled: list[Floats | None] = [None] * len(images)
         wanted = [i for i, category in enumerate(ready) if category.bank is not None]
         limit = self._batch_limit("features")
         for start in range(0, len(wanted), limit):
@@ -305,7 +364,8 @@ class Detector:
                     bank = ready[i].bank
                     assert bank is not None  # `wanted` holds only images whose category has one
                     errors[i] = bank.error_map(feature)
-        return errors
+                    pooled[i] = pool(feature)
+        return errors, pooled
 
     def _prototype_mask(self, category: _Category, error: Floats) -> Floats | None:
         """M^(p) of eq. 15 at latent resolution, float32 h,w, 1 = hidden; None where the plan or category has none."""
@@ -341,6 +401,7 @@ class Detector:
     def _load_category(self, name: str) -> _Category:
         entry, bundle = self.bundle.category(name), self.bundle
         weights = entry.weights.get(self.plan_name, self.plan.weights)
+        threshold, calibration, reason = self._threshold(name)
         if entry.prototypes is None:
             weights = weights.model_copy(update={"error_power": 0.0})
         if entry.levels.maps is not None:
@@ -350,12 +411,36 @@ class Detector:
             levels[0], levels[1] = entry.levels.map, entry.levels.error
         return _Category(
             prompt=bundle.array(entry.prompt).astype(np.float32),
-            bank=None if entry.prototypes is None else prototypes.PrototypeBank(bundle.array(entry.prototypes)),
+            bank=self._bank(name),
             levels=levels,
             schedule=bundle.manifest.schedules[entry.schedules.get(self.plan_name, self.plan.schedule)],
             weights=weights,
-            threshold=entry.thresholds.get(self.plan_name, {}).get(self.precision),
+            threshold=threshold,
+            calibration=calibration,
+            reason=reason,
         )
+
+    def _bank(self, name: str) -> prototypes.PrototypeBank | None:
+        if name in self._banks:
+            return self._banks[name]
+        file = self.bundle.category(name).prototypes
+        return None if file is None else prototypes.PrototypeBank(self.bundle.array(file))
+
+    def _threshold(self, name: str) -> tuple[float | None, Calibration | None, str | None]:
+        """The threshold of this plan, precision and seed, what it comes from, and why there is none."""
+        entry = self.bundle.category(name)
+        threshold = entry.thresholds.get(self.plan_name, {}).get(self.precision)
+        calibration = entry.calibrations.get(self.plan_name, {}).get(self.precision)
+        mend = "run edge-ad calibrate with it"
+        if threshold is None:
+            have = [f"{plan} at {one}" for plan, found in entry.thresholds.items() for one in found]
+            only = f"; it has one for {', '.join(have)}" if have else ""
+            plan = f"plan {self.plan_name} at {self.precision}"
+            return None, None, f'category "{name}" has no threshold for {plan}{only}: {mend}'
+        if calibration is not None and calibration.seed != self.seed:
+            seeds = f"computed with --seed {calibration.seed}, not {self.seed}"
+            return None, None, f'the threshold of category "{name}" was {seeds}: {mend}, or use that seed'
+        return threshold, calibration, None
 
 
 def _checked(image: Image) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,10 +21,13 @@ class Inspection:
     category: the product it was compared with. score: 0 or more, higher is less normal. threshold: the calibrated
     limit for this plan and precision, None when the bundle has none. verdict: "bad" from the threshold on, "good"
     below, "undecided" without one. score_map: float32 S,S, the evidence a pixel, S the bundle's image size. regions:
-    connected pixels at or above the threshold, in pixels of the original image, highest peak first; empty without a
-    threshold. inpainted: uint8 S,S,3 RGB, what the part should have looked like, when asked for. error_map: float32
-    h,w, squared distance to the nearest prototype (eq. 14). times: seconds by stage; in a batch, the batch's seconds
-    divided by its images.
+    connected pixels at or above the pixel threshold (the image's, when there is no other) of at least the calibrated
+    area, in pixels of the original image, highest peak first; empty without a threshold. inpainted: uint8 S,S,3 RGB,
+    what the part should have looked like, when asked for. error_map: float32 h,w, squared distance to the nearest
+    prototype (eq. 14). times: seconds by stage; in a batch, the batch's seconds divided by its images. normalised: the
+    score on a scale that all categories share, see `normalised_score`; None without a threshold. rule: where the
+    threshold comes from ("conformal", "estimate", "f1", "cost"; None: not calibrated). reason: why there is no verdict,
+    None when there is one. pooled: float32 D, for `edge_ad.runtime.monitor`; None for a category without prototypes.
     """
 
     category: str
@@ -35,20 +39,49 @@ class Inspection:
     inpainted: NDArray[np.uint8] | None
     error_map: NDArray[np.float32]
     times: dict[str, float] = field(default_factory=dict)
+    normalised: float | None = None
+    rule: str | None = None
+    reason: str | None = None
+    pooled: NDArray[np.float32] | None = None
+
+
+def normalised_score(score: float, threshold: float | None, middle: float | None) -> float | None:
+    """A score on a scale that all categories share: 0.5 is the threshold, 0.25 the middle good picture.
+
+    1/2 + v / (2 + 2|v|) with v = (score - threshold) / (threshold - middle): rises with the score everywhere and stays
+    between 0 and 1. middle: the median good score; without one, or with one not below the threshold, 0 takes its place.
+    None without a threshold.
+    """
+    if threshold is None:
+        return None
+    spread = threshold - middle if middle is not None and middle < threshold else threshold
+    v = (score - threshold) / (spread if spread > 0 else 1.0)
+    return 0.5 + v / (2 + 2 * abs(v))
 
 
 def decide(score: float, threshold: float | None) -> Verdict:
     """ "bad" from the threshold on, "good" below it, "undecided" without one."""
     if threshold is None:
         return "undecided"
-    return "bad" if score >= threshold else "good"
+    return "good" if score < threshold else "bad"  # a score that is no number is not good
 
 
-def regions_of(score_map: NDArray[np.float32], threshold: float | None, original: tuple[int, int]) -> list[Region]:
-    """Regions of a score map (float32 S,S) at or above a threshold, in pixels of an image of size `original` (H, W)."""
+def regions_of(
+    score_map: NDArray[np.float32], threshold: float | None, original: tuple[int, int], min_area: float = 1.0
+) -> list[Region]:
+    """Regions of a score map (float32 S,S) at or above a threshold, in pixels of an image of size `original` (H, W).
+
+    min_area: the smallest that counts, in pixels of that image.
+    """
     if threshold is None:
         return []
-    return [rescale_region(found, score_map.shape, original) for found in find_regions(score_map, threshold)]
+    least = smallest_area(min_area, score_map.shape, original)
+    return [rescale_region(found, score_map.shape, original) for found in find_regions(score_map, threshold, least)]
+
+
+def smallest_area(min_area: float, shape: tuple[int, ...], original: tuple[int, int]) -> int:
+    """An area in pixels of an image of size `original` (H, W), in whole pixels of its score map; at least 1."""
+    return max(math.ceil(min_area * shape[0] * shape[1] / (original[0] * original[1]) - 1e-9), 1)
 
 
 def to_uint8(picture: NDArray[Any]) -> NDArray[np.uint8]:
