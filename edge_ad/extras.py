@@ -14,7 +14,9 @@ EXTRA_OF_MODULE: dict[str, str] = {
     **dict.fromkeys(("onnx", "onnxscript", "onnxslim", "tensorrt_rtx"), "export"),
     "tensorrt": "tensorrt",
     "openvino": "openvino",
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "serve"),
+    "paho": "mqtt",
+    "cv2": "camera",
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "tomli"), "serve"),
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Where decisions go: MQTT, a webhook, a CSV file."""

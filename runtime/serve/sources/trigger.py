@@ -1,0 +1,202 @@
+"""Inspections asked for by MQTT: a message names a camera, or carries an image."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_ad.errors import EdgeAdError, InputError
+from edge_ad.images import decode_image
+from edge_ad.runtime.serve.broker import KEEPALIVE, Broker
+from edge_ad.runtime.serve.decision import Decision, Overloaded
+from edge_ad.runtime.serve.lines import log
+from edge_ad.runtime.serve.sources.camera import Camera
+from edge_ad.runtime.serve.sources.waiting import stopped_within
+
+if TYPE_CHECKING:
+    from edge_ad.runtime.serve.station import Station
+
+#: Larger messages are refused, bytes.
+MAX_BYTES = 64 << 20
+#: An image that the broker keeps for us may wait, seconds.
+DEADLINE = 3600.0
+#: Triggers in hand at once; beyond it they are refused at once.
+MAX_IN_HAND = 64
+
+
+class Trigger(BaseModel):
+    """The JSON of a message to `<topic>/trigger`. id: repeated in the answer. category: else the camera's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    camera: str
+    category: str | None = None
+    product: str | None = None
+    id: str | None = Field(default=None, max_length=200)
+    deadline_s: float | None = Field(default=None, gt=0, le=3600)
+
+
+class Answer(BaseModel):
+    """What is published to `<topic>/answer`: the decision, or the error in one sentence."""
+
+    id: str | None
+    decision: Decision | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class TriggeredCamera:
+    """A camera that a message may name, with what it looks at when the message does not say."""
+
+    camera: Camera
+    category: str | None = None
+    product: str | None = None
+
+
+class MqttTrigger:
+    """Inspects on messages and answers each on `<topic>/answer` (QoS 1).
+
+    - `<topic>/trigger`, JSON as in `Trigger`: the named camera takes a picture at once. Subscribed with QoS 0, so that
+      no broker hands over a trigger whose part has long gone; with no room in the station it is answered with an error.
+    - `<topic>/inspect/<category>` or `<topic>/inspect/<category>/<id>`, the bytes of an image file: QoS 1 in a
+      persistent session, acknowledged after the decision, so that the broker brings it again after a crash. One that
+      was decided on before the crash is not inspected again.
+    """
+
+    def __init__(self, broker: Broker, cameras: Mapping[str, TriggeredCamera], *, name: str = "mqtt"):
+        self.name = name
+        self._broker = broker
+        self._cameras = cameras
+        self._in_hand: dict[str, asyncio.Task[None]] = {}
+        self._count = 0
+
+    async def run(self, station: Station, stop: asyncio.Event) -> None:
+        """Connect and answer messages until `stop` is set; those in hand are finished."""
+        loop = asyncio.get_running_loop()
+        client = self._broker.client("in", persistent=True, manual_ack=True)
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_message = lambda _client, _userdata, message: loop.call_soon_threadsafe(
+            self._take, client, message, station, stop
+        )
+        client.connect_async(self._broker.host, self._broker.port, KEEPALIVE)
+        client.loop_start()
+        try:
+            await stop.wait()
+            while self._in_hand:
+                await asyncio.wait(list(self._in_hand.values()))
+        finally:
+            if self._in_hand:  # cancelled while answers are on their way: they get a moment
+                await asyncio.wait(list(self._in_hand.values()), timeout=1.0)
+            for task in self._in_hand.values():
+                task.cancel()
+            client.disconnect()
+            await asyncio.to_thread(client.loop_stop)
+
+    def _take(self, client: Any, message: Any, station: Station, stop: asyncio.Event) -> None:
+        """Begin with one message; runs in the event loop."""
+        if stop.is_set():
+            return  # not acknowledged: the broker keeps an image for the next start
+        kind, _, rest = message.topic[len(self._broker.topic) + 1 :].partition("/")
+        if kind == "trigger":
+            if len(self._in_hand) >= MAX_IN_HAND:
+                self._answer(client, Answer(id=None, error=f"{MAX_IN_HAND} triggers are in hand already; slow down"))
+                return
+            self._count += 1
+            key, work = f"trigger {self._count}", self._on_trigger(client, message.payload, station)
+        else:
+            key = f"{self.name}: {rest} {hashlib.sha256(message.payload).hexdigest()[:16]}"
+            if key in self._in_hand:  # brought again after a reconnect: acknowledging this one settles both
+                self._in_hand[key].add_done_callback(lambda _: client.ack(message.mid, message.qos))
+                return
+            work = self._on_image(client, message, rest, key, station, stop)
+        task = asyncio.create_task(work, name=key)
+        self._in_hand[key] = task
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._in_hand.pop(task.get_name(), None)
+        if not task.cancelled() and task.exception() is not None:
+            log("trigger failed", level="error", source=self.name, message=task.get_name(), error=task.exception())
+
+    async def _on_trigger(self, client: Any, payload: bytes, station: Station) -> None:
+        asked: Trigger | None = None
+        try:
+            asked = parse_trigger(payload)
+            known = self._cameras.get(asked.camera)
+            if known is None:
+                names = ", ".join(sorted(self._cameras)) or "none"
+                raise InputError(f"camera {asked.camera}: not in the configuration; there are: {names}")
+            picture = await asyncio.to_thread(known.camera.picture)
+            decision = await station.inspect(
+                picture,
+                asked.category or known.category,
+                product=asked.product or known.product,
+                source=asked.camera,
+                deadline_s=asked.deadline_s,
+            )
+            self._answer(client, Answer(id=asked.id, decision=decision))
+        except EdgeAdError as error:
+            self._answer(client, Answer(id=asked.id if asked else None, error=str(error)))
+
+    async def _on_image(
+        self, client: Any, message: Any, rest: str, source: str, station: Station, stop: asyncio.Event
+    ) -> None:
+        category, _, identity = rest.partition("/")
+        try:
+            if message.dup and await station.recorded(source):
+                client.ack(message.mid, message.qos)
+                return
+            image = await asyncio.to_thread(_decode, message.payload)
+            while True:
+                try:
+                    decision = await station.inspect(
+                        image, category or None, source=source, deadline_s=DEADLINE, picture=message.payload
+                    )
+                    break
+                except Overloaded as error:
+                    if await stopped_within(stop, error.retry_after_s):
+                        return  # not acknowledged
+            self._answer(client, Answer(id=identity or None, decision=decision))
+        except EdgeAdError as error:
+            self._answer(client, Answer(id=identity or None, error=str(error)))
+        client.ack(message.mid, message.qos)
+
+    def _answer(self, client: Any, answer: Answer) -> None:
+        if answer.error is not None:
+            log("trigger refused", level="warning", source=self.name, reason=answer.error)
+        client.publish(f"{self._broker.topic}/answer", answer.model_dump_json(), qos=1)
+
+    def _connected(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            log("broker refuses", level="error", source=self.name, broker=self._broker.host, reason=str(reason))
+            return
+        log("connected to broker", source=self.name, broker=self._broker.host)
+        client.subscribe([(f"{self._broker.topic}/trigger", 0), (f"{self._broker.topic}/inspect/#", 1)])
+
+    def _disconnected(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            log("broker lost", level="warning", source=self.name, broker=self._broker.host, reason=str(reason))
+
+
+def parse_trigger(payload: bytes) -> Trigger:
+    """The message to `<topic>/trigger`. InputError, one sentence, for anything else than the JSON of a `Trigger`."""
+    try:
+        return Trigger.model_validate_json(payload)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the message"
+        raise InputError(f'trigger: {where}: {first["msg"]}; send JSON such as {{"camera": "line-1"}}') from None
+
+
+def _decode(payload: bytes) -> NDArray[np.uint8]:
+    if len(payload) > MAX_BYTES:
+        raise InputError(f"image: is larger than {MAX_BYTES >> 20} MiB; send it smaller")
+    return decode_image(payload, "image")
