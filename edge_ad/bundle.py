@@ -419,9 +419,14 @@ def pack(folder: Path, target: Path) -> Path:
 def unpack(archive: Path, target: Path) -> Path:
     """Extract a bundle's `.tar` below `target` and return the folder that holds its manifest.
 
-    Only plain files and folders with paths below `target` are accepted; BundleError names the first other entry.
+    Only plain files and folders with paths below `target` are accepted; BundleError names the first other entry. What
+    is unpacked is never larger than the archive: it is not compressed, and sparse files are refused.
     """
     target = Path(target)
+    target.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(target).free
+    if Path(archive).stat().st_size > free:
+        raise BundleError(f'"{archive}" needs more than the {free / 1e6:.0f} MB free at "{target}"; make room there')
     try:
         with tarfile.open(archive, "r:") as tar:
             for entry in tar:
@@ -429,14 +434,14 @@ def unpack(archive: Path, target: Path) -> Path:
                 if entry.isdir():
                     (target / path).mkdir(parents=True, exist_ok=True)
                     continue
-                if not entry.isfile():
+                if not entry.isfile() or entry.issparse():
                     raise BundleError(f'"{archive}" holds "{entry.name}", which is not a plain file; do not trust it')
                 stream = tar.extractfile(entry)
                 assert stream is not None  # a plain file always has content
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
-                with open(target / path, "wb") as file:
+                with open(target / path, "xb") as file:  # x: an entry that is there twice is refused
                     shutil.copyfileobj(stream, file, 1 << 20)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, FileExistsError, NotADirectoryError) as error:
         raise BundleError(f'"{archive}" is not a readable .tar of a bundle; copy it again') from error
     if (target / MANIFEST).exists():
         return target
