@@ -322,13 +322,13 @@ class Bundle:
         """
         source = Path(path)
         if source.is_dir():
-            return cls(source, _verified_manifest(source, source), source)
+            return cls(source, verified_manifest(source, source), source)
         if not source.exists():
             raise BundleError(f'there is no bundle at "{source}"; give the folder or .tar that edge-ad export wrote')
         scratch = Path(tempfile.mkdtemp(prefix="edge-ad-bundle-"))
         try:
             folder = unpack(source, scratch)
-            return cls(folder, _verified_manifest(folder, source), source, scratch)
+            return cls(folder, verified_manifest(folder, source), source, scratch)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
@@ -405,7 +405,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 def pack(folder: Path, target: Path) -> Path:
     """Write a bundle folder as one uncompressed `.tar` (its content hardly compresses); verifies it first."""
     folder = Path(folder)
-    manifest = _verified_manifest(folder, folder)
+    manifest = verified_manifest(folder, folder)
     with atomic_path(Path(target)) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for relative in [MANIFEST, DIGEST, *sorted(manifest.files)]:
             info = tar.gettarinfo(folder / relative, arcname=relative)
@@ -482,7 +482,8 @@ def read_manifest(folder: Path, source: Path | None = None) -> Manifest:
         raise BundleError(f'"{MANIFEST}" of "{source}" is wrong at {where}: {first["msg"]}; export again') from error
 
 
-def _verified_manifest(folder: Path, source: Path) -> Manifest:
+def verified_manifest(folder: Path, source: Path) -> Manifest:
+    """The manifest of `folder` once every check of `Bundle.open` has passed; BundleError names `source` otherwise."""
     manifest = read_manifest(folder, source)
     for path in manifest.files:
         _safe_relative(path, source)

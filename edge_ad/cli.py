@@ -22,11 +22,14 @@ VERBS: dict[str, str] = {
     "demo-data": "Draw the demo data set: product categories, defects and exact masks.",
     "pretrain": "Train the nano base model from drawn pictures.",
     "train": "Adapt a base model to a few good photographs of each product.",
+    "synthesize": "Learn a defect from a few image-mask pairs, generate more, score them.",
     "export": "Fuse a training run and write it as a bundle of ONNX graphs.",
     "verify": "Run a bundle's graphs again on the arrays stored with it and compare.",
+    "bundle": "Look into a bundle, pack it into one file, unpack it.",
     "inspect": "Decide on images with a bundle: verdict, score, defect map.",
     "evaluate": "Measure a bundle on a labelled data set.",
     "report": "Write the HTML page of an evaluation again.",
+    "profile": "Say what a bundle costs here: FLOPs, bytes and milliseconds a stage.",
     "doctor": "Say what this machine can build and run, and what to mend.",
 }
 

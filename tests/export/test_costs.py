@@ -130,9 +130,11 @@ def test_a_cost_that_grows_otherwise_is_refused():
 
 
 def counted_by_torch(case) -> int:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # the counter does not know the CPU's fused attention; as plain products it does
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         case.module(**case.inputs)
     return counter.get_total_flops()
 
@@ -142,15 +144,14 @@ def at(cost, case) -> int:
     return sum(value * math.prod(sizes[name] for name in term.split("*") if name) for term, value in cost.flops.items())
 
 
-@pytest.mark.parametrize("name", ["encoder", "denoiser", "decoder", "features", "score"])
+# not of features: the exporter drops EfficientNet's last stages, which nobody reads and PyTorch runs
+@pytest.mark.parametrize("name", ["encoder", "denoiser", "decoder", "score"])
 def test_exported_graphs_cost_what_torch_counts(name, tiny_base, tiny_bundle):
     from edge_ad.bundle import Bundle
     from edge_ad.export.graphs.decoder import decoder_case
     from edge_ad.export.graphs.denoiser import denoiser_case
     from edge_ad.export.graphs.encoder import encoder_case
-    from edge_ad.export.graphs.features import features_case
     from edge_ad.export.graphs.score import score_case
-    from edge_ad.training.features import FeatureNet
     from edge_ad.training.perceptual import PerceptualNet
 
     manifest = Bundle.open(tiny_bundle).manifest
@@ -159,13 +160,13 @@ def test_exported_graphs_cost_what_torch_counts(name, tiny_base, tiny_bundle):
         "encoder": lambda: encoder_case(base.vae, 64, rng),
         "denoiser": lambda: denoiser_case(base.unet, 4, 8, (32, 32), rng),
         "decoder": lambda: decoder_case(base.vae, 4, 8, rng),
-        "features": lambda: features_case(FeatureNet("lite0"), 64, rng),
         "score": lambda: score_case(PerceptualNet(manifest.perceptual), 64, 8, rng),
     }[name]()
     cost = manifest.graphs[name].cost
-    assert at(cost, case) == pytest.approx(counted_by_torch(case), rel=0.01)
+    assert at(cost, case) == counted_by_torch(case)
 
 
+@pytest.mark.slow
 def test_nanos_denoiser_costs_what_torch_counts(tmp_path):
     from edge_ad.export.graphs.denoiser import denoiser_case
     from edge_ad.export.onnx import write_graph
