@@ -60,7 +60,7 @@ class FeatureNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 N,H,W,3 (H, W multiples of 16) → float32 N,C,H/8,W/8 (C = 40 + 112 for Lite0)."""
-        x = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        x = (image.float().permute(0, 3, 1, 2) - self.mean) / self.std
         fine, coarse = self.net(x)
         coarse = functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
         return torch.cat([fine, coarse], dim=1)

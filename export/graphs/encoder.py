@@ -21,7 +21,7 @@ class EncoderGraph(nn.Module):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """image: uint8 N,H,W,3. mask: float N,1,H,W, 1 = hidden. Returns float32 N,4,h,w."""
-        x = image.permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = image.float().permute(0, 3, 1, 2) / 127.5 - 1
         encoded = self.vae.encode(((1 - mask) * x).to(dtype_of(self.vae)))
         latents: Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         return (latents.float() - self.shift) * self.scaling

@@ -59,7 +59,7 @@ class ScoreGraph(nn.Module):
         H,W, E upsampled and blurred.
         """
         alpha, share, map_power, error_power, top = weights.unbind(0)
-        x = image.permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = image.float().permute(0, 3, 1, 2) / 127.5 - 1
         reference = share * reconstruction + (1 - share) * x
         # eq. 16 and 17: the reference's features are computed once for all K pictures
         layers = self.perceptual.distances(self.perceptual.features(reference), self.perceptual.features(inpainted))
