@@ -1,0 +1,135 @@
+"""`edge-ad synthesize`: learn a defect from a few image-mask pairs, generate more of them, and score them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group()
+def command() -> None:
+    """Learn a defect from a few image-mask pairs and generate more (DualAnoDiff)."""
+
+
+@command.command("train")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--category", required=True, help="The product: a category of DATA.")
+@click.option("--defect", required=True, help="The kind of defect: a folder in the category's test/.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the generator.")
+@click.option("--base", default="nano", show_default=True, help="nano, a diffusers folder, or a hub id (owner/name).")
+@click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps; 5000, nano 600.")
+@click.option("--batch", type=click.IntRange(min=1), help="Pairs a step; 4, with --background 2 (nano 4).")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="AdamW's learning rate; 2e-5, nano 1e-3.")
+@click.option("--views", type=click.IntRange(min=1), help="Augmented views of the pairs; 200, nano 96.")
+@click.option("--rank", type=click.IntRange(min=1), help="Rank of the LoRA matrices; 32.")
+@click.option("--targets", help="UNet layers that carry LoRA, separated by commas; attention, nano also convolutions.")
+@click.option("--saim", type=click.Choice(["identity", "plain"]), default="identity", show_default=True,
+              help="How the layers that join the branches start.")  # fmt: skip
+@click.option("--background", is_flag=True, help="Background compensation: for objects before a background.")
+@click.option("--names", is_flag=True, help='Prompts "a CATEGORY with DEFECT", not "a vfx with sks".')
+@click.option("--categories-file", type=click.Path(path_type=Path), help="Your category table (TOML); docs/train.md.")
+@click.option("--size", type=click.IntRange(min=64), help="Image side in px; the base's by default.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+def train_command(
+    data: Path, category: str, defect: str, out: Path, base: str, rank: int | None, targets: str | None, saim: Any,
+    background: bool, names: bool, categories_file: Path | None, size: int | None, device: str, seed: int,
+    steps: int | None, batch: int | None, lr: float | None, views: int | None,
+) -> None:  # fmt: skip
+    """Learn one defect of one product in DATA, from the first third of its pairs.
+
+    DATA has the layout of MVTec AD, with masks in ground_truth/. An interrupted training is taken up again by the same
+    command.
+    """
+    from dataclasses import replace
+
+    from edge_ad.training.dual.train import default_settings, train_generator
+    from edge_ad.training.quiet import quiet_libraries
+
+    quiet_libraries()
+    settings = default_settings(base, background)
+    given: dict[str, Any] = {"steps": steps, "batch": batch, "learning_rate": lr, "views": views}
+    tuning = replace(settings.tuning, **{name: value for name, value in given.items() if value is not None})
+    shape = replace(settings.shape, saim=saim, rank=rank or settings.shape.rank)
+    if targets:
+        shape = replace(shape, targets=tuple(name.strip() for name in targets.split(",") if name.strip()))
+    settings = replace(
+        settings, shape=shape, tuning=tuning, categories_file=categories_file, image_size=size, device=device, seed=seed
+    )
+    if names:
+        product, kind = category.replace("_", " "), defect.replace("_", " ")
+        settings = replace(settings, prompts=(f"a {product} with {kind}", kind))
+    train_generator(data, out, category, defect, settings)
+    click.echo(f"generator: {out}")
+    click.echo(f"next: edge-ad synthesize generate {out} --count 500 --out DIR")
+
+
+@command.command("generate")
+@click.argument("gen", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Data set to write, or to add to.")
+@click.option("--count", default=500, show_default=True, type=click.IntRange(min=1), help="Accepted pairs.")
+@click.option("--steps", default=50, show_default=True, type=click.IntRange(min=1), help="Steps of the solver.")
+@click.option("--solver", type=click.Choice(["ddim", "dpmsolver++", "unipc"]), default="ddim", show_default=True)
+@click.option("--cfg", type=click.FloatRange(min=1), help="Guidance scale; the generator's own by default, 1 is none.")
+@click.option("--masks", type=click.Choice(["threshold", "attention", "u2net"]), default="threshold", show_default=True,
+              help="From the anomaly part, from cross-attention, or by U²-Net (needs rembg).")  # fmt: skip
+@click.option("--batch", default=4, show_default=True, type=click.IntRange(min=1), help="Pairs drawn at once.")
+@click.option("--tries", default=4, show_default=True, type=click.IntRange(min=1),
+              help="Drawings at most for each pair that is asked for.")  # fmt: skip
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+def generate_command(
+    gen: Path, out: Path, count: int, steps: int, solver: str, cfg: float | None, masks: Any, batch: int, tries: int,
+    device: str, seed: int,
+) -> None:  # fmt: skip
+    """Draw pairs of picture and mask with the generator GEN, in the layout of MVTec AD.
+
+    Pairs whose mask is empty, lies off the object or covers it all are rejected and counted. The same seed gives the
+    same pairs; the same command goes on where it stopped, and a larger --count adds to what is there.
+    """
+    from edge_ad.training.dual.generate import GenerateSettings, generate
+    from edge_ad.training.dual.generator import load_generator
+    from edge_ad.training.dual.sample import Sampling
+    from edge_ad.training.quiet import quiet_libraries
+
+    quiet_libraries()
+    guidance = load_generator(gen).cfg if cfg is None else cfg
+    sampling = Sampling(steps=steps, solver=solver, cfg=guidance, seed=seed)
+    settings = GenerateSettings(count=count, sampling=sampling, batch=batch, masks=masks, tries=tries, device=device)
+    manifest = generate(gen, out, settings)
+    counts = dict(manifest["counts"])
+    accepted = counts.pop("accepted")
+    reasons = ", ".join(f"{number} {reason}" for reason, number in counts.items()) or "none"
+    click.echo(f"{accepted} pairs in {out}; rejected: {reasons}")
+
+
+@command.command("score")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--reference", required=True, type=click.Path(path_type=Path),
+              help="The generator's folder, or the data set with the real pairs.")  # fmt: skip
+@click.option("--size", default=256, show_default=True, type=click.IntRange(min=64), help="Side of comparison in px.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the figures to this file.")
+def score_command(folder: Path, reference: Path, size: int, json_file: Path | None) -> None:
+    """Score the pairs in DIR: diversity (IC-LPIPS), distance to the training pictures, and mask alignment."""
+    from edge_ad.errors import OptionError
+    from edge_ad.files import write_json
+    from edge_ad.training.dual.score import score
+
+    if size % 16:
+        raise OptionError(f"--size {size} is not a multiple of 16; take 256 or 512")
+    result = score(folder, reference, size=size)
+    for name, entry in result.items():
+        click.echo(f"{name}: {entry['pairs']} pairs against {entry['training_pairs']} training pairs")
+        click.echo(f"  IC-LPIPS            {_figure(entry['ic_lpips'])}  (higher: more diverse)")
+        click.echo(f"  nearest training    {_figure(entry['nearest'])}  (LPIPS; near 0: copies)")
+        click.echo(
+            f"  mask alignment      {_figure(entry['alignment'])}  (real pairs {_figure(entry['alignment_real'])})"
+        )
+    if json_file:
+        write_json(json_file, result)
+
+
+def _figure(value: float | None) -> str:
+    return "   -  " if value is None else f"{value:.4f}"

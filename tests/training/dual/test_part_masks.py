@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from edge_ad.errors import InputError
+from edge_ad.training.dual.masks import (
+    MaskRules,
+    SalientObject,
+    attention_mask,
+    clean,
+    rejection,
+    threshold_mask,
+)
+
+RULES = MaskRules()
+
+
+def part_of(mask, colour=(30, 60, 20), noise=3.0):
+    """An anomaly part as a generator draws one: mid-grey with a little noise, and the defect."""
+    rng = np.random.default_rng(0)
+    part = np.where(mask[..., None], np.array(colour), 128) + rng.normal(0, noise, (*mask.shape, 3))
+    return np.clip(part, 0, 255).astype(np.uint8)
+
+
+def iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+@pytest.mark.parametrize("colour", [(30, 60, 20), (250, 250, 250), (128, 128, 200)])
+def test_the_mask_is_where_the_part_is_not_mid_grey(colour):
+    y, x = np.mgrid[:128, :128]
+    mask = (np.hypot(x - 40, y - 70) < 15) | (abs(x - 100) < 3)
+    assert iou(threshold_mask(part_of(mask, colour), RULES), mask) > 0.8
+
+
+def test_faint_edges_belong_to_the_defect():
+    y, x = np.mgrid[:128, :128]
+    fade = np.clip(1.5 - np.hypot(x - 64, y - 64) / 20, 0, 1)
+    part = (128 - 100 * fade[..., None] * np.ones(3)).astype(np.uint8)
+    found = threshold_mask(part, RULES)
+    assert iou(found, fade > 0.3) > 0.8
+
+
+def test_nothing_but_grey_is_empty():
+    assert not threshold_mask(part_of(np.zeros((64, 64), bool)), RULES).any()
+
+
+def test_holes_are_filled_and_specks_dropped():
+    mask = np.zeros((64, 64), bool)
+    mask[10:40, 10:40] = True
+    wanted = mask.copy()
+    mask[20:24, 20:24] = False
+    mask[60, 60] = True
+    assert np.array_equal(clean(mask, RULES), wanted)
+    assert not clean(np.zeros((64, 64), bool), RULES).any()
+
+
+def test_attention_maps_become_masks():
+    weights = np.ones((8, 8), np.float32)
+    weights[2:5, 3:6] = 4
+    found = attention_mask(weights, 64, RULES)
+    wanted = np.kron(weights > 1, np.ones((8, 8), bool))
+    assert iou(found, wanted) > 0.7
+
+
+def test_reasons_to_reject():
+    size = 100
+    front = np.zeros((size, size), bool)
+    front[:, :50] = True
+
+    def box(left, width, height=50):
+        mask = np.zeros((size, size), bool)
+        mask[:height, left : left + width] = True
+        return mask
+
+    assert rejection(box(0, 0), front, RULES) == "empty"
+    assert rejection(box(0, 90, 90), front, RULES) == "whole"
+    assert rejection(box(60, 20), front, RULES) == "off-object"
+    assert rejection(box(60, 20), None, RULES) is None
+    assert rejection(box(45, 10), front, RULES) is None
+
+
+def test_u2net_says_what_to_install():
+    try:
+        import rembg  # noqa: F401
+    except (ImportError, SystemExit):
+        with pytest.raises(InputError, match="pip install rembg"):
+            SalientObject()

@@ -1,0 +1,97 @@
+"""Loss (4), batches, and a training on the tiny base."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from edge_ad.training.diffusion import Diffusion  # noqa: E402
+from edge_ad.training.dual.model import DualModel, DualShape  # noqa: E402
+from edge_ad.training.dual.pairs import PairViews  # noqa: E402
+from edge_ad.training.dual.train import DualTuning, default_settings, dual_loss, noised_batch, tune  # noqa: E402
+from edge_ad.training.pretrain.architecture import SCHEDULER  # noqa: E402
+
+PROMPTS = ("a vfx with sks", "sks")
+
+
+def test_the_loss_is_equation_4():
+    predicted, noise = torch.randn(4, 2, 3, 3), torch.randn(4, 2, 3, 3)
+    branches = [sum(float((noise[i] - predicted[i]).square().sum()) for i in rows) / 36 for rows in ((0, 1), (2, 3))]
+    assert float(dual_loss(predicted, noise)) == pytest.approx(sum(branches), rel=1e-5)
+
+
+def test_a_batch_has_one_timestep_a_pair_and_noise_of_its_own():
+    views = PairViews(torch.randn(5, 4, 2, 2), torch.randn(5, 4, 2, 2), torch.randn(5, 4, 2, 2))
+    diffusion = Diffusion(SCHEDULER)
+    noised, timesteps, noise, behind = noised_batch(views, diffusion, 3, np.random.default_rng(0), "cpu")
+    rows = np.random.default_rng(0).integers(0, 5, 3)
+    assert timesteps.shape == (3,)
+    for i, row in enumerate(rows):
+        alpha = float(np.prod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000)[: int(timesteps[i]) + 1] ** 2))
+        for clean, found, place in ((views.picture, noised, i), (views.part, noised, i + 3)):
+            wanted = alpha**0.5 * clean[row] + (1 - alpha) ** 0.5 * noise[place]
+            torch.testing.assert_close(found[place], wanted, atol=1e-4, rtol=1e-4)
+        fresh = (behind[i] - alpha**0.5 * views.background[row]) / (1 - alpha) ** 0.5
+        assert (fresh - noise[i]).abs().max() > 0.1
+    assert not torch.equal(noise[:3], noise[3:])
+
+
+@pytest.fixture
+def views():
+    torch.manual_seed(0)
+    return PairViews(torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8))
+
+
+def trained(tiny_base, views, path, steps, **more):
+    model = DualModel(tiny_base(), DualShape(rank=2, background=True))
+    tuning = DualTuning(
+        **{"steps": steps, "batch": 2, "learning_rate": 5e-3, "empty_prompt": 0.3, "average": 0.5} | more
+    )
+    loss = tune(model, views, SCHEDULER, PROMPTS, tuning, path, seed=0, tick=lambda *_: None, key="k")
+    return model, loss
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(tiny_base, views, tmp_path):
+    whole, loss = trained(tiny_base, views, tmp_path / "whole", 4)
+    assert np.isfinite(loss)
+    trained(tiny_base, views, tmp_path / "parts", 2)
+    again, _ = trained(tiny_base, views, tmp_path / "parts", 4)
+    for name, value in whole.trained.items():
+        assert torch.equal(value, again.trained[name]), name
+
+
+def test_it_learns_both_branches_and_leaves_the_base(tiny_base, views, tmp_path):
+    """After some steps on one pair the loss of a fixed batch has fallen in each branch."""
+    one = PairViews(views.picture[:1], views.part[:1], views.background[:1])
+    batch = noised_batch(one, Diffusion(SCHEDULER), 16, np.random.default_rng(9), "cpu")
+
+    def losses(model):
+        noised, timesteps, noise, behind = batch
+        with torch.no_grad():
+            found = model(noised, timesteps, model.encode(PROMPTS).repeat_interleave(16, 0), behind)
+        return [float((a - b).square().mean()) for a, b in zip(found.chunk(2), noise.chunk(2))]
+
+    fresh = DualModel(tiny_base(), DualShape(rank=2, background=True))
+    before = losses(fresh)
+    model, _ = trained(tiny_base, one, tmp_path / "x", 25, average=0.0)
+    after = losses(model)
+    assert all(now < 0.97 * then for now, then in zip(after, before)), (before, after)
+    frozen = dict(fresh.named_parameters())
+    for name, value in model.named_parameters():
+        if not value.requires_grad:
+            assert torch.equal(value, frozen[name])
+
+
+def test_defaults_are_those_of_the_paper_and_known_runs():
+    settings = default_settings("stable-diffusion-v1-5/stable-diffusion-inpainting")
+    tuning = settings.tuning
+    assert (tuning.steps, tuning.batch, tuning.learning_rate, tuning.weight_decay, tuning.clip) == (
+        5000,
+        4,
+        2e-5,
+        1e-2,
+        1,
+    )
+    assert (settings.shape.rank, settings.prompts) == (32, ("a vfx with sks", "sks"))
+    assert default_settings("owner/name", background=True).tuning.batch == 2

@@ -1,0 +1,130 @@
+"""Masks from generated anomaly parts, and the reasons to reject a pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_ad.errors import InputError
+from edge_ad.images import BACKGROUND, Mask, Picture
+from edge_ad.training.foreground import otsu
+from edge_ad.training.foreground_rembg import model_file
+
+MaskKind = Literal["threshold", "attention", "u2net"]
+Reason = Literal["empty", "off-object", "whole"]
+
+
+@dataclass(frozen=True)
+class MaskRules:
+    """What makes a mask, and what is no defect.
+
+    Attributes:
+        floor: a pixel of the part differs from mid-grey by at least this, of 255, whatever Otsu's threshold says.
+        speck: a region smaller than this share of the largest is dropped.
+        smallest: a mask of less than this share of the picture is empty.
+        largest: one of more covers it all.
+        on_object: at least this share of a mask lies on the object.
+    """
+
+    floor: float = 20.0
+    speck: float = 0.1
+    smallest: float = 5e-4
+    largest: float = 0.6
+    on_object: float = 0.5
+
+
+def threshold_mask(part: Picture, rules: MaskRules) -> Mask:
+    """The mask of an anomaly part: where it is not mid-grey, by hysteresis, cleaned.
+
+    The difference is the largest of the three channels, smoothed a little. Otsu's threshold (never below
+    `rules.floor`) finds the defect; what hangs together with it down to half of that belongs to it.
+
+    Args:
+        part: uint8 S,S,3, mid-grey where there is no defect.
+        rules: thresholds.
+
+    Returns:
+        bool S,S.
+    """
+    from scipy import ndimage
+
+    difference = np.abs(part.astype(np.float32) - BACKGROUND).max(-1)
+    smooth = ndimage.gaussian_filter(difference, len(part) / 256)
+    high = max(otsu(smooth), rules.floor)
+    seeds, reach = smooth > high, smooth > max(high / 2, rules.floor / 2)
+    return clean(ndimage.binary_propagation(seeds, mask=reach), rules)
+
+
+def attention_mask(weights: npt.NDArray[np.float32], size: int, rules: MaskRules) -> Mask:
+    """The mask of an average cross-attention map float32 h,w, resized to size × size, above Otsu's threshold."""
+    from PIL import Image
+
+    wide = np.asarray(Image.fromarray(weights.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR))
+    return clean(wide > otsu(wide), rules)
+
+
+def clean(mask: Mask, rules: MaskRules) -> Mask:
+    """Gaps closed, holes filled, specks dropped."""
+    from scipy import ndimage
+
+    width = max(1, len(mask) // 128)
+    closed = ndimage.binary_closing(np.pad(mask, 2 * width), iterations=width)[
+        2 * width : -2 * width, 2 * width : -2 * width
+    ]
+    filled = ndimage.binary_fill_holes(closed)
+    labels, count = ndimage.label(filled, np.ones((3, 3)))
+    if count == 0:
+        return filled
+    areas = np.bincount(labels.ravel())[1:]
+    kept: Mask = np.isin(labels, np.flatnonzero(areas >= rules.speck * areas.max()) + 1)
+    return kept
+
+
+class SalientObject:
+    """U²-Net (Qin et al. 2020) through rembg, as the paper takes its masks. Nothing is downloaded.
+
+    Raises:
+        InputError: rembg is not installed, or its model file is missing or unreadable.
+    """
+
+    def __init__(self) -> None:
+        path = model_file()
+        try:
+            from rembg import new_session, remove
+        except (ImportError, SystemExit) as error:  # rembg ends the process where it finds no onnxruntime
+            raise InputError(
+                "--masks u2net needs rembg, which is not installed: pip install rembg, or leave the option out"
+            ) from error
+        if not path.is_file():
+            raise InputError(f"--masks u2net: its model {path} is missing; fetch it once (rembg d u2net), or copy it")
+        try:
+            self._session: Any = new_session("u2net_custom", model_path=str(path))
+        except Exception as error:
+            raise InputError(f"{path} is not a U²-Net model ({type(error).__name__}); fetch it again") from error
+        self._remove: Any = remove
+
+    def __call__(self, part: Picture, rules: MaskRules) -> Mask:
+        """bool S,S from an anomaly part uint8 S,S,3."""
+        alpha = np.asarray(self._remove(part, session=self._session, only_mask=True))
+        return clean(alpha > 127, rules)
+
+
+def rejection(mask: Mask, foreground: Mask | None, rules: MaskRules) -> Reason | None:
+    """Why a pair is no use, or None.
+
+    Args:
+        mask: bool S,S.
+        foreground: the object, bool S,S; None where the product fills the picture.
+        rules: limits.
+    """
+    share = float(mask.mean())
+    if share < rules.smallest:
+        return "empty"
+    if share > rules.largest:
+        return "whole"
+    if foreground is not None and float(foreground[mask].mean()) < rules.on_object:
+        return "off-object"
+    return None
