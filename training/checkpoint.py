@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -45,7 +46,13 @@ def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 
 def save_checkpoint(
-    path: Path, module: nn.Module, average: Average, optimiser: torch.optim.Optimizer, step: int, key: str = ""
+    path: Path,
+    module: nn.Module,
+    average: Average,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    key: str = "",
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write trainable weights, their average, the optimiser's moments and the step, atomically.
 
@@ -56,22 +63,28 @@ def save_checkpoint(
         optimiser: Adam or AdamW.
         step: number of steps done.
         key: names the settings; a checkpoint with another key is not resumed.
+        notes: further texts to keep, for `read_notes`.
     """
     state = {f"model.{name}": value.detach().contiguous() for name, value in _trainable(module)}
     state |= {f"average.{name}": value.contiguous() for name, value in average.values.items()}
     for index, entry in optimiser.state_dict()["state"].items():
         state |= {f"optimiser.{index}.{name}": torch.as_tensor(value).contiguous() for name, value in entry.items()}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={"step": str(step), "key": key})
+        save_file(state, temporary, metadata={**(notes or {}), "step": str(step), "key": key})
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """The texts in a checkpoint: its step, its key, and what else was noted; empty where there is no checkpoint."""
+    if not path.is_file():
+        return {}
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
 
 
 def resume(path: Path, module: nn.Module, average: Average, optimiser: torch.optim.Optimizer, key: str = "") -> int:
     """Take up a checkpoint of the same key; the number of steps done, 0 where there is none to resume."""
-    if not path.is_file():
-        return 0
-    with safe_open(path, framework="pt") as file:
-        notes = file.metadata() or {}
-    if notes.get("key", "") != key:
+    notes = read_notes(path)
+    if not notes or notes.get("key", "") != key:
         return 0
     state = load_file(path)
     with torch.no_grad():

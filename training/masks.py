@@ -75,19 +75,28 @@ class ForegroundRectangles:
 
     Attributes:
         tries: draws at most for one mask.
-        fallbacks: masks so far that no draw satisfied.
-        drawn: masks so far.
+        gammas: the thresholds, one drawn with equal probability for each mask.
+        counts: "drawn", masks so far, and "fallbacks", those of them that no draw satisfied.
     """
 
     tries: int = 64
-    fallbacks: int = 0
-    drawn: int = 0
-    gammas: tuple[float, ...] = field(default=GAMMAS)
+    gammas: tuple[float, ...] = GAMMAS
+    counts: dict[str, int] = field(default_factory=lambda: {"drawn": 0, "fallbacks": 0})
+
+    @property
+    def drawn(self) -> int:
+        """Masks so far."""
+        return self.counts["drawn"]
+
+    @property
+    def fallbacks(self) -> int:
+        """Masks so far that no draw satisfied."""
+        return self.counts["fallbacks"]
 
     def __call__(self, rng: np.random.Generator, foreground: Bools) -> Mask:
         """One mask for a foreground m_f (bool size,size)."""
         gamma = float(rng.choice(self.gammas))
-        self.drawn += 1
+        self.counts["drawn"] += 1
         best, overlap = None, -1.0
         for _ in range(self.tries):
             mask = rectangle(rng, len(foreground))
@@ -96,7 +105,7 @@ class ForegroundRectangles:
                 return mask
             if found > overlap:
                 best, overlap = mask, found
-        self.fallbacks += 1
+        self.counts["fallbacks"] += 1
         assert best is not None
         return best
 

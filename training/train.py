@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from dataclasses import asdict, dataclass, field
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +17,19 @@ import torch
 
 from edge_ad.dataset import category_names, load_dataset, shots
 from edge_ad.errors import InputError, OptionError
-from edge_ad.files import write_json, write_text
-from edge_ad.progress import progress
-from edge_ad.training.base import Base, load_base
+from edge_ad.files import write_text
+from edge_ad.progress import Step, progress
+from edge_ad.training.base import NANO_FOLDER, Base, load_base
 from edge_ad.training.decoder import DecoderTuning, tune_decoder
 from edge_ad.training.features import FeatureNet
 from edge_ad.training.finetune import DenoiserTuning, check_targets, tune_denoiser
+from edge_ad.training.foreground_files import find_masks
+from edge_ad.training.machine import Precision, check_split, make_accelerator
 from edge_ad.training.prompts import CategoryInfo, Mode, category_info, read_table
 from edge_ad.training.run import write_run
-from edge_ad.training.views import Shots, make_views, read_shots, write_shots
+from edge_ad.training.views import Method, Shots, make_views, read_shots, write_shots
+
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,12 @@ class TrainSettings:
         image_size: side in px; None takes the base's.
         prompts: "designed", "simple" or "none" (table 4 of the paper).
         categories_file: the user's own category table (TOML), or None.
+        foreground: folder of the user's foreground masks, or None.
+        foreground_method: how foregrounds are found otherwise: "auto", "texture", "object" or "rembg".
         seed: of the choice of shots (0 takes the first), views, batches, masks and noise.
         device: "auto" (a card where there is one), "cpu" or "cuda".
+        mixed_precision: "auto", "no", "bf16" or "fp16"; weights and their updates are float32 in any case.
+        accumulate: parts into which a batch is split on each process, for small cards.
         denoiser: its fine-tuning.
         decoder: its fine-tuning.
     """
@@ -47,27 +59,51 @@ class TrainSettings:
     image_size: int | None = None
     prompts: Mode = "designed"
     categories_file: Path | None = None
+    foreground: Path | None = None
+    foreground_method: Method = "auto"
     seed: int = 0
     device: str = "auto"
+    mixed_precision: Precision = "auto"
+    accumulate: int = 1
     denoiser: DenoiserTuning = field(default_factory=DenoiserTuning)
     decoder: DecoderTuning = field(default_factory=DecoderTuning)
 
 
-def default_settings(base: str) -> TrainSettings:
-    """The defaults for a base: LoRA for a large one; nano is small enough to train whole, which measures far better."""
-    if base != "nano":
+def default_settings(base: str, full: bool | None = None) -> TrainSettings:
+    """The defaults for a base.
+
+    Nano (and what `edge-ad pretrain` makes) is small enough to train whole, which measures far better than LoRA on it.
+    Any other base gets the paper's (section 5.1): Adam at 1e-4, batch 8, 4,000 epochs of the shots for the denoiser and
+    200 for the decoder, on whole pictures; with LoRA, where the paper trained every weight.
+
+    Args:
+        base: as `TrainSettings.base`.
+        full: every weight or LoRA; None takes the base's default.
+    """
+    if not _is_small(base):
+        denoiser = DenoiserTuning(
+            epochs=4000, batch=8, learning_rate=1e-4, full=bool(full), average=0.999, save_every=500
+        )
+        decoder = DecoderTuning(epochs=200, batch=8, crop=512, learning_rate=1e-4, average=0.99)
+        return TrainSettings(base=base, denoiser=denoiser, decoder=decoder)
+    if full is False:
         return TrainSettings(base=base)
-    return TrainSettings(denoiser=DenoiserTuning(full=True, steps=500, learning_rate=4e-4))
+    return TrainSettings(base=base, denoiser=DenoiserTuning(full=True, steps=500, learning_rate=4e-4))
 
 
-def train(data: Path, out: Path, settings: TrainSettings, categories: list[str] | None = None) -> Path:
+def train(
+    data: Path, out: Path, settings: TrainSettings, categories: list[str] | None = None, *, log: Log | None = None
+) -> Path:
     """Fine-tune one model for all categories of a data set and write the run; an interrupted one is taken up again.
+
+    Under `accelerate launch` or `torchrun` every process calls this; only the main one writes and shows progress.
 
     Args:
         data: MVTec-AD style folder, or a folder of category folders of good images.
         out: the run's folder; an existing one is only taken up when it was begun with the same settings and shots.
         settings: what to do.
         categories: their names; None takes all.
+        log: receives lines about what was done; None prints them to standard error.
 
     Returns:
         `out`.
@@ -81,9 +117,20 @@ def train(data: Path, out: Path, settings: TrainSettings, categories: list[str] 
     dataset = load_dataset(data, category_names(data) if categories is None else categories)
     names = dataset.names
     chosen = {name: shots(dataset[name], settings.shots, settings.seed) for name in names}
+    settings = _with_steps(settings, sum(map(len, chosen.values())))
     table = read_table(settings.categories_file)
     infos = {name: category_info(name, table, settings.prompts) for name in names}
-    device = _device(settings.device)
+    folder = settings.foreground
+    masks = {
+        name: None if folder is None else find_masks(folder, name, paths, alone=len(names) == 1)
+        for name, paths in chosen.items()
+    }
+    accelerator = make_accelerator(settings.device, settings.mixed_precision, settings.accumulate)
+    parts = accelerator.num_processes * settings.accumulate
+    if settings.denoiser.steps:
+        check_split(settings.denoiser.batch, parts, "--batch")
+    if settings.decoder.steps:
+        check_split(settings.decoder.batch, parts, "--decoder-batch")
     key = _key(settings, chosen, infos)
     _check_out(out, key)
     base = load_base(settings.base)
@@ -94,48 +141,107 @@ def train(data: Path, out: Path, settings: TrainSettings, categories: list[str] 
             raise OptionError(f"--size {settings.image_size} is not a multiple of 32; take 256, 384 or 512")
         base.image_size = settings.image_size
     for module in (base.vae, base.unet, base.text_encoder):
-        module.to(device)
+        module.to(accelerator.device)
     work = out / "work"
+    main = accelerator.is_main_process
+    say = (log or _print) if main else _silent
 
     net = FeatureNet("lite0")
     read: dict[str, Shots] = {}
-    with progress("reading shots", len(names)) as tick:
+    with _shown("reading shots", len(names), main) as tick:
         for name in names:
-            read[name] = read_shots(chosen[name], infos[name], base.image_size, net)
+            read[name] = read_shots(
+                chosen[name], infos[name], base.image_size, net, method=settings.foreground_method, masks=masks[name]
+            )
             tick(1, name)
-    write_text(work / "key", key)  # from here on the folder is this run's
-    entries = {name: _entry(out, name, found) for name, found in read.items()}
-    losses = _losses(work)
+    accelerator.wait_for_everyone()  # every process has seen the folder as it was
+    if main:
+        write_text(work / "key", key)  # from here on the folder is this run's
+    entries = {name: _entry(out, name, found, write=main) for name, found in read.items()}
+    for name, found in read.items():
+        kind = "a texture" if found.texture else f"an object, {entries[name]['foreground_share']:.0%} of the picture"
+        say(f"foreground of {name}: {kind}")
+    losses: dict[str, float] = {}
+    shared: dict[str, Any] = {"seed": settings.seed, "key": key, "accelerator": accelerator}
     if settings.denoiser.steps or settings.decoder.steps:
-        with progress("encoding views", settings.views * len(names)) as tick:
+        with _shown("encoding views", settings.views * len(names), main) as tick:
             views, pictures = make_views(base, list(read.values()), settings.views, seed=settings.seed, tick=tick)
     if settings.denoiser.steps:
-        with progress("fine-tuning the denoiser", settings.denoiser.steps) as tick:
-            checkpoint = work / "denoiser.safetensors"
-            losses |= tune_denoiser(base, views, settings.denoiser, checkpoint, seed=settings.seed, tick=tick, key=key)
-        write_json(work / "losses.json", losses)
-        _save_denoiser(base, out, settings.denoiser.full)
+        with _shown("fine-tuning the denoiser", settings.denoiser.steps, main) as tick:
+            losses |= tune_denoiser(base, views, settings.denoiser, work / "denoiser.safetensors", tick=tick, **shared)
+        if losses.get("mask_fallbacks"):
+            say(
+                f"masks: {losses['mask_fallbacks']} of {losses['masks_drawn']} designed masks took the best rectangle "
+                "seen, as none overlapped the foreground enough"
+            )
+        if main:
+            _save_denoiser(base, out, settings.denoiser.full)
     if settings.decoder.steps:
-        with progress("fine-tuning the decoder", settings.decoder.steps) as tick:
+        with _shown("fine-tuning the decoder", settings.decoder.steps, main) as tick:
             losses |= tune_decoder(
-                base, pictures, views.latents, settings.decoder, work / "decoder.safetensors",
-                seed=settings.seed, tick=tick, key=key,
-            )  # fmt: skip
-        _save_state(base.vae.decoder, out / "decoder.safetensors")
-    write_run(
-        out,
-        base_id=settings.base,
-        image_size=base.image_size,
-        categories=entries,
-        settings=_plain(settings),
-        losses=losses,
-    )
-    shutil.rmtree(work, ignore_errors=True)
+                base, pictures, views.latents, settings.decoder, work / "decoder.safetensors", tick=tick, **shared
+            )
+        if main:
+            _save_state(base.vae.decoder, out / "decoder.safetensors")
+    if main:
+        write_run(
+            out,
+            base_id=settings.base,
+            image_size=base.image_size,
+            categories=entries,
+            settings=_plain(settings) | {"processes": accelerator.num_processes},
+            losses=losses,
+        )
+        shutil.rmtree(work, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
     return out
 
 
-def _entry(out: Path, name: str, found: Shots) -> dict[str, Any]:
-    files = write_shots(out / "shots" / name, found)
+def _is_small(base: str) -> bool:
+    """Whether a base is nano, or a folder that `edge-ad pretrain` made."""
+    folder = NANO_FOLDER if base == "nano" else Path(base)
+    try:
+        card = json.loads((folder / "edge_ad.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return base == "nano"
+    return isinstance(card, dict) and card.get("feature_kind") == "lite0"
+
+
+def _with_steps(settings: TrainSettings, count: int) -> TrainSettings:
+    """Settings with epochs, passes over `count` shots, turned into steps (rounded up)."""
+
+    def steps(tuning: DenoiserTuning | DecoderTuning) -> int:
+        return -(-tuning.epochs * count // tuning.batch) if tuning.epochs else tuning.steps
+
+    return replace(
+        settings,
+        denoiser=replace(settings.denoiser, steps=steps(settings.denoiser)),
+        decoder=replace(settings.decoder, steps=steps(settings.decoder)),
+    )
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silent(_: str) -> None:
+    """The log of a process that is not the main one."""
+
+
+@contextmanager
+def _shown(description: str, total: int, main: bool) -> Iterator[Step]:
+    """`progress`, shown by the main process only."""
+    if main:
+        with progress(description, total) as tick:
+            yield tick
+        return
+    with open(os.devnull, "w") as nowhere, progress(description, total, stream=nowhere) as tick:
+        yield tick
+
+
+def _entry(out: Path, name: str, found: Shots, *, write: bool) -> dict[str, Any]:
+    files = write_shots(out / "shots" / name, found) if write else []
     return {
         "prompts": list(found.info.prompts),
         "shots": [f"shots/{name}/{file}" for file in files],
@@ -162,25 +268,10 @@ def _save_state(module: torch.nn.Module, path: Path) -> None:
         save_file({name: value.contiguous().cpu() for name, value in module.state_dict().items()}, temporary)
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError("--device cuda: PyTorch finds no CUDA card here; use --device cpu or see edge-ad doctor")
-    return torch.device(name)
-
-
 def _plain(settings: TrainSettings) -> dict[str, Any]:
     """Settings as JSON can hold them."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
     return plain
-
-
-def _losses(work: Path) -> dict[str, float]:
-    """Losses of the parts that an interrupted training had finished."""
-    path = work / "losses.json"
-    found: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
 
 
 def _key(settings: TrainSettings, chosen: dict[str, list[Path]], infos: dict[str, CategoryInfo]) -> str:

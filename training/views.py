@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,11 @@ from edge_ad.training.base import Base, encode_mean, encode_prompts
 from edge_ad.training.features import FeatureNet
 from edge_ad.training.finetune import Views
 from edge_ad.training.foreground import foregrounds
+from edge_ad.training.foreground_files import read_foreground
+from edge_ad.training.foreground_rembg import rembg_foregrounds
 from edge_ad.training.prompts import CategoryInfo
+
+Method = Literal["auto", "texture", "object", "rembg"]
 
 
 @dataclass
@@ -31,11 +35,38 @@ class Shots:
     texture: bool
 
 
-def read_shots(paths: list[Path], info: CategoryInfo, size: int, net: FeatureNet) -> Shots:
-    """Read, resize and segment the shots of one category. InputError names a picture that cannot be read."""
-    images = [resize_image(read_image(path), size) for path in paths]
-    masks, texture = foregrounds(images, net, info.kind)
-    return Shots(info, images, masks, texture)
+def read_shots(
+    paths: list[Path],
+    info: CategoryInfo,
+    size: int,
+    net: FeatureNet,
+    *,
+    method: Method = "auto",
+    masks: list[Path] | None = None,
+) -> Shots:
+    """Read, resize and segment the shots of one category.
+
+    Args:
+        paths: the shots.
+        info: what is known of the category; its `kind` decides where `method` is "auto".
+        size: side in px that they are resized to.
+        net: the features that tell product from background.
+        method: how the foreground is found: "auto", "texture", "object" or "rembg". A category known as a texture
+            is all foreground for "rembg" too.
+        masks: the user's foreground masks, one a shot; they go before `method`.
+
+    Raises:
+        InputError: names a picture or mask that cannot be read or used.
+    """
+    originals = [read_image(path) for path in paths]
+    images = [resize_image(image, size) for image in originals]
+    if masks is not None:
+        found = [read_foreground(path, (image.shape[0], image.shape[1]), size) for path, image in zip(masks, originals)]
+        return Shots(info, images, found, all(mask.all() for mask in found))
+    if method == "rembg" and info.kind != "texture":
+        return Shots(info, images, rembg_foregrounds(images), False)
+    found, texture = foregrounds(images, net, info.kind if method in ("auto", "rembg") else method)
+    return Shots(info, images, found, texture)
 
 
 def write_shots(folder: Path, shots: Shots) -> list[str]:

@@ -114,14 +114,14 @@ def test_masks_of_the_fine_tuning():
     foreground[4:12, 4:12] = True
     rng = np.random.default_rng(0)
     groups = {shown.tobytes() for k in (2, 4, 8) for shown in checkerboard(16, k)}
-    shown = [MaskSampler(replace(TUNING, group_share=1.0))(rng, foreground) for _ in range(200)]
+    shown = [MaskSampler(replace(TUNING, plan_mask_share=1.0))(rng, foreground) for _ in range(200)]
     share = np.mean([mask.tobytes() in groups for mask in shown])
     assert 0.8 < share < 0.97
     assert 0.005 < np.mean([mask.all() for mask in shown]) < 0.12
-    design = MaskSampler(replace(TUNING, group_share=0.0))
+    design = MaskSampler(replace(TUNING, plan_mask_share=0.0))
     designed = [design(rng, foreground) for _ in range(60)]
     assert design.design.drawn == 60
-    anywhere = MaskSampler(replace(TUNING, group_share=0.0, masks="random"))
+    anywhere = MaskSampler(replace(TUNING, plan_mask_share=0.0, masks="random"))
     random = [anywhere(rng, foreground) for _ in range(60)]
     assert anywhere.design.drawn == 0
 
