@@ -1,6 +1,6 @@
 """The bar: nearest prototype on EfficientNet-Lite0 features (the idea of PatchCore), same shots, no inpainting.
 
-    python benchmarks/nearest_prototype.py DATA --shots 4 --seeds 0,1,2 --json bar.json
+    python benchmarks/nearest_prototype.py DATA --shots 4 --seeds 0,1,2 [--features unit] --json bar.json
 
 Prints metrics in per cent a category and seed. E of eq. 14 over the unturned shots, upsampled, Gaussian of
 σ = 4 px at 512; the image score is the maximum.
@@ -20,7 +20,7 @@ from edge_ad.files import write_json
 from edge_ad.images import read_image, read_mask, resize_image, resize_mask
 from edge_ad.metrics import image_metrics, mean_metrics, pixel_metrics
 from edge_ad.runtime.prototypes import PrototypeBank
-from edge_ad.training.features import FeatureNet
+from edge_ad.training.features import FeatureForm, FeatureNet
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,10 +65,11 @@ def net_channels(net: FeatureNet) -> int:
 @click.option("--shots", "count", default=4, show_default=True)
 @click.option("--seeds", default="0", show_default=True)
 @click.option("--size", default=256, show_default=True)
+@click.option("--features", "form", type=click.Choice(["paper", "unit"]), default="paper", show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
-def main(data: Path, count: int, seeds: str, size: int, json_file: Path | None) -> None:
+def main(data: Path, count: int, seeds: str, size: int, form: FeatureForm, json_file: Path | None) -> None:
     """Measure the bar on DATA."""
-    net = FeatureNet("lite0")
+    net = FeatureNet("lite0", form)
     dataset = load_dataset(data, need_test=True)
     result = {}
     for seed in (int(part) for part in seeds.split(",")):

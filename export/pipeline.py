@@ -63,7 +63,8 @@ class ExportOptions:
     precision of the encoder, denoiser and decoder graphs. plans: the first is the default. noise_strength: λ of eq. 11.
     steps and solver: of the grouped plan; the paper's plan always runs λ·50 steps of DDIM. perceptual: which LPIPS,
     None for the best one installed. rotations: degrees by which shots are turned for the prototype bank of at most
-    bank_size rows; None takes them from each category's turn (`TURNS`). settings: of the training, kept as they are.
+    bank_size rows; None takes them from each category's turn (`TURNS`). features: "unit" or "paper" (eq. 12), see
+    `edge_ad.training.features`. settings: of the training, kept as they are.
     """
 
     precision: Literal["fp32", "fp16"] = "fp32"
@@ -74,6 +75,7 @@ class ExportOptions:
     perceptual: Literal["alexnet", "stlpips"] | None = None
     rotations: tuple[float, ...] | None = None
     bank_size: int = BANK_SIZE
+    features: Literal["unit", "paper"] = "unit"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -119,7 +121,7 @@ def build_bundle(
 
     started = time.perf_counter()
     perceptual = options.perceptual or best_available()
-    features = FeatureNet(base.feature_kind)
+    features = FeatureNet(base.feature_kind, options.features)
     with atomic_folder(out) as folder:
         categories = _write_categories(folder, base, products, features, options, log)
         prompt_shape = np.load(folder / next(iter(categories.values())).prompt, allow_pickle=False).shape
@@ -139,7 +141,7 @@ def build_bundle(
             default_plan=options.plans[0],
             categories=categories,
             perceptual=perceptual,
-            features=base.feature_kind,
+            features=base.feature_kind if options.features == "paper" else f"{base.feature_kind}-{options.features}",
             metrics={},
             licences={"base": base.licence, "edge-ad": "Apache-2.0"},
         )

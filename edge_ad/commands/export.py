@@ -22,6 +22,8 @@ import click
 @click.option("--solver", type=click.Choice(["ddim", "dpmsolver++", "unipc"]), default="ddim", show_default=True)
 @click.option("--lpips", "perceptual", type=click.Choice(["alexnet", "stlpips"]), default=None,
               help="Perceptual network of the score; the best one installed if not given.")  # fmt: skip
+@click.option("--features", type=click.Choice(["unit", "paper"]), default="unit", show_default=True,
+              help="Form of the prototypes' features: unit length a stage on a larger picture, or the paper's.")  # fmt: skip
 @click.option(
     "--rotations",
     default="auto",
@@ -40,6 +42,7 @@ def command(
     steps: int,
     solver: str,
     perceptual: str | None,
+    features: str,
     rotations: str,
     bank_size: int,
 ) -> None:
@@ -67,6 +70,7 @@ def command(
         steps=steps,
         solver=solver,
         perceptual=perceptual,
+        features=features,
         rotations=angles,
         bank_size=bank_size,
     )

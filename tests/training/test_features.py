@@ -65,3 +65,35 @@ def test_b6_has_its_own_channels():
     net = FeatureNet("b6", load=False)
     with torch.no_grad():
         assert net(torch.zeros(1, 32, 32, 3, dtype=torch.uint8)).shape == (1, 72 + 200, 4, 4)
+
+
+def test_the_unit_form():
+    """Three stages of the doubled picture, each vector at unit length, averaged or interpolated to an eighth."""
+    net = FeatureNet("lite0", "unit")
+    image = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8))
+    with torch.no_grad():
+        found = net(image)
+        x = (image.permute(0, 3, 1, 2).float() - 127) / 128
+        stages = net.net(torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear"))
+    assert found.shape == (2, 40 + 112 + 320, 8, 12)
+    assert [tuple(stage.shape[1:]) for stage in stages] == [(40, 16, 24), (112, 8, 12), (320, 4, 6)]
+    fine, middle, coarse = (stage.numpy() for stage in stages)
+    for row in range(8):
+        for column in range(12):
+            four = [fine[0, :, 2 * row + i, 2 * column + j] for i in (0, 1) for j in (0, 1)]
+            expected = np.mean([vector / np.linalg.norm(vector) for vector in four], axis=0)
+            np.testing.assert_allclose(found[0, :40, row, column], expected, atol=1e-5)
+            vector = middle[0, :, row, column]
+            np.testing.assert_allclose(found[0, 40:152, row, column], vector / np.linalg.norm(vector), atol=1e-5)
+    corner = coarse[1, :, 0, 0]
+    np.testing.assert_allclose(found[1, 152:, 0, 0], corner / np.linalg.norm(corner), atol=1e-5)
+
+
+def test_a_large_picture_is_not_doubled_in_the_unit_form():
+    net = FeatureNet("lite0", "unit", load=False)
+    seen = []
+    net.net.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    with torch.no_grad():
+        for side in (480, 512):
+            assert net(torch.zeros(1, side, side, 3, dtype=torch.uint8)).shape[2:] == (side // 8, side // 8)
+    assert seen == [(960, 960), (512, 512)]
