@@ -23,7 +23,7 @@ import click
 @click.option("--lpips", "perceptual", type=click.Choice(["alexnet", "stlpips"]), default=None,
               help="Perceptual network of the score; the best one installed if not given.")  # fmt: skip
 @click.option("--features", type=click.Choice(["unit", "paper"]), default="unit", show_default=True,
-              help="Form of the prototypes' features: unit length a stage on a larger picture, or the paper's.")  # fmt: skip
+              help="Features of the prototypes: unit length a stage, on a larger picture; or eq. 12.")  # fmt: skip
 @click.option(
     "--rotations",
     default="auto",
