@@ -6,6 +6,7 @@ no onnx package, and the format's wire encoding needs a few lines.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def gemm_model(size: int, depth: int, dtype: str) -> bytes:
     names = ["x", *(f"y{i}" for i in range(1, depth)), "y"]
     nodes = [
         _bytes(1, b"".join([_text(1, before), _text(1, "w"), _text(2, after), _text(4, "MatMul")]))
-        for before, after in zip(names, names[1:])
+        for before, after in itertools.pairwise(names)
     ]
     kind = _TYPES[dtype]
     raw = np.ascontiguousarray(weights, dtype=f"<{np.dtype(dtype).str[1:]}").tobytes()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from edge_ad.evaluation import Evaluation
 
 
 @click.command()
@@ -19,6 +23,7 @@ import click
 @click.option("--limit", type=int, help="Test images a category at most, half of them bad.")
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option("--record", is_flag=True, help="Keep the metrics in the bundle, for edge-ad bundle show.")
 def command(
     bundle: Path,
     data: Path,
@@ -29,6 +34,7 @@ def command(
     limit: int | None,
     provider: str,
     seed: int,
+    record: bool,
 ) -> None:
     """Inspect the test images of DATA with BUNDLE and print the metrics, in per cent.
 
@@ -38,7 +44,7 @@ def command(
     from contextlib import nullcontext
 
     from edge_ad.dataset import category_names, load_dataset
-    from edge_ad.errors import InputError
+    from edge_ad.errors import InputError, OptionError
     from edge_ad.evaluation import evaluate, text_table
     from edge_ad.files import atomic_folder, write_json
     from edge_ad.report import PAGE, check_folder, write_report
@@ -46,6 +52,8 @@ def command(
 
     if report is not None:
         check_folder(report)
+    if record and not bundle.is_dir():
+        raise OptionError(f"--record needs a bundle folder, not {bundle}: unpack it with edge-ad bundle unpack")
     names = category_names(data)  # a wrong folder is told before the bundle is loaded
     detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed)
     if categories is None:
@@ -65,7 +73,29 @@ def command(
             write_report(folder)
     if json_file is not None:
         write_json(json_file, result.summary())
+    if record:
+        _record(bundle, result)
     click.echo(text_table(result))
     click.echo(f"{result.seconds_per_image:.3f} s an image, {detector.plan_name} plan, {detector.provider}")
     if report is not None:
         click.echo(f"report: {report / PAGE}")
+
+
+def _record(bundle: Path, result: Evaluation) -> None:
+    """Put the metrics into the manifest, in place of those of the same plan, precision and data set."""
+    from datetime import datetime, timezone
+
+    from edge_ad.bundle import read_manifest, write_manifest
+
+    settings, summary = result.settings, result.summary()
+    entry = {
+        **{key: settings[key] for key in ("plan", "precision", "provider", "images", "limit", "seed")},
+        "data": Path(settings["data"]).resolve().name,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **{key: summary[key] for key in ("categories", "mean", "seconds_per_image")},
+    }
+    manifest = read_manifest(bundle)
+    same = ("plan", "precision", "data")
+    kept = [old for old in manifest.metrics.get("evaluation", []) if any(old.get(key) != entry[key] for key in same)]
+    manifest.metrics["evaluation"] = [*kept, entry]
+    write_manifest(bundle, manifest)

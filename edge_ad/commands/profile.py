@@ -27,10 +27,10 @@ def command(
     repeats: int,
     as_json: bool,
 ) -> None:
-    """Time BUNDLE on one image and say, stage by stage, FLOPs, bytes, milliseconds and the share of this machine's peak.
+    """Time BUNDLE on one image: FLOPs, bytes, milliseconds and the share of this machine's peak, stage by stage.
 
-    FLOPs and bytes are counted from the graphs; times are medians of repeated inspections after one warm-up. The peak is
-    that of large matrix products through the same provider, measured in the same run.
+    FLOPs and bytes are counted from the graphs; times are medians of repeated inspections after one warm-up. The peak
+    is that of large matrix products through the same provider, measured in the same run.
     """
     import json
 
