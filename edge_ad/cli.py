@@ -29,6 +29,8 @@ VERBS: dict[str, str] = {
     "inspect": "Decide on images with a bundle: verdict, score, defect map.",
     "evaluate": "Measure a bundle on a labelled data set.",
     "report": "Write the HTML page of an evaluation again.",
+    "serve": "Run an inspection station: web page, HTTP interface, records.",
+    "records": "Use what a station has recorded: write it as a data set.",
     "profile": "Say what a bundle costs here: FLOPs, bytes and milliseconds a stage.",
     "doctor": "Say what this machine can build and run, and what to mend.",
 }

@@ -16,7 +16,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "openvino": "openvino",
     "paho": "mqtt",
     "cv2": "camera",
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "tomli"), "serve"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client", "tomli"), "serve"),
 }  # fmt: skip
 
 

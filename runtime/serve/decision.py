@@ -63,8 +63,8 @@ class Decision(BaseModel):
 class State(BaseModel):
     """An event that is no new decision: `reason` says what changed, `status` is `Station.status()` after it.
 
-    reasons: "ready", "not-ready", "products", "worker", "counts", "draining", and "verdict" (an operator's; `decision`
-    is the record with it).
+    reasons: "hello" (first on a stream), "ready", "products", "worker", "counts", "drift", "draining", and "verdict":
+    an operator's, `decision` is the record with it.
     """
 
     reason: str
@@ -87,7 +87,11 @@ class Expired(EdgeAdError):  # noqa: N818  (a state of the station rather than a
     """No decision before the request's deadline. The image has no record."""
 
 
-class WorkerDied(EdgeAdError):  # noqa: N818  (a state of the station rather than a mistake)
+class InspectionFailed(EdgeAdError):  # noqa: N818  (as above)
+    """The worker could not decide on the image, for instance for want of memory. The image has no record."""
+
+
+class WorkerDied(InspectionFailed):
     """The process that runs the bundle ended while it held the image. The image has no record."""
 
 

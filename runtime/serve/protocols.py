@@ -31,7 +31,9 @@ class Sink(Protocol):
     async def publish(self, decision: Decision) -> None:
         """Hand on one decision; it is called after the decision is recorded, for one decision at a time, in order.
 
-        A sink retries by itself. One that raises is logged, and that decision is not given to it again.
+        Its name is how the station remembers, across restarts, which decisions it has had: each comes at least once,
+        after a crash perhaps twice (`record_id` tells). One that raises is logged and gets the same decision again
+        after 1 s, then after longer; the others, and the line, go on meanwhile.
         """
 
     async def close(self) -> None:

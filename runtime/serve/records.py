@@ -1,0 +1,403 @@
+"""The station's records: every decision in SQLite, written before it is answered.
+
+WAL mode with `synchronous=FULL`: a committed decision survives the end of the process at any moment, and a power cut as
+far as the disk keeps what it acknowledged. All writes run on one thread; decisions that arrive while a commit runs go
+into the next one together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge_ad.errors import InputError
+from edge_ad.runtime.serve.decision import Decision, InspectionFailed, RegionBox, Verdict, utc_text
+
+T = TypeVar("T")
+
+SCHEMA = 1
+DATABASE = "records.sqlite"
+#: The pictures of a decision, in the order of `kinds`.
+KINDS = ("image", "map", "inpainted")
+
+_TABLES = """
+CREATE TABLE decisions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    record_id TEXT NOT NULL UNIQUE,
+    time REAL NOT NULL,
+    product TEXT NOT NULL,
+    category TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    score REAL NOT NULL,
+    threshold REAL,
+    normalised REAL,
+    drift INTEGER,
+    bundle_sha256 TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    source TEXT NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    regions TEXT NOT NULL,
+    times TEXT NOT NULL,
+    operator_verdict TEXT,
+    operator_time REAL,
+    note TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX by_time ON decisions (time);
+CREATE INDEX by_category ON decisions (category, seq);
+CREATE INDEX by_source ON decisions (source, seq);
+CREATE TABLE pictures (
+    seq INTEGER NOT NULL REFERENCES decisions (seq) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (seq, kind)
+) WITHOUT ROWID;
+CREATE INDEX by_sha256 ON pictures (sha256);
+CREATE TABLE sinks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+_COLUMNS = (
+    "record_id", "time", "product", "category", "verdict", "score", "threshold", "normalised", "drift",
+    "bundle_sha256", "plan", "source", "width", "height", "regions", "times",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A picture of a decision: its kind, SHA-256 and size in bytes."""
+
+    kind: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which records: the newest `limit` of those before a record, of a category, verdict and span of time.
+
+    verdict: as decided, or "corrected" for those where an operator's verdict differs. since and until: seconds since
+    the epoch, until not included.
+    """
+
+    limit: int = 50
+    before: str | None = None
+    category: str | None = None
+    verdict: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+def new_record_id(now: float) -> str:
+    """An identifier that sorts by its time: a version 7 UUID (RFC 9562), of `now` in seconds since the epoch."""
+    value = int(now * 1000) << 80 | uuid.uuid4().int & ((1 << 80) - 1)
+    value = value & ~(0xF << 76) | 7 << 76
+    value = value & ~(3 << 62) | 2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def parse_time(text: str, name: str) -> float:
+    """ISO 8601 to seconds since the epoch; without an offset it is UTC. InputError names the parameter."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise InputError(f'{name} "{text[:40]}" is not a time; write it as 2026-11-22T06:00:00Z') from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+class Records:
+    """The decisions in a folder, which one process at a time writes. Make one with `await Records.open(folder)`."""
+
+    def __init__(self, path: Path, writer: ThreadPoolExecutor, reader: ThreadPoolExecutor):
+        self.path = path
+        self._writer = writer
+        self._reader = reader
+        self._write: sqlite3.Connection
+        self._read: sqlite3.Connection
+        self._waiting: list[tuple[Decision, Sequence[Kept], asyncio.Future[int]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._cursors: dict[str, int] = {}
+
+    @classmethod
+    async def open(cls, folder: Path) -> Records:
+        """Open or create the records in a folder. Raises InputError for a file that is none or of a newer schema."""
+        folder.mkdir(parents=True, exist_ok=True)
+        records = cls(folder / DATABASE, ThreadPoolExecutor(1, "records"), ThreadPoolExecutor(1, "records-read"))
+        records._write = await records._on_writer(lambda: connect(records.path))
+        records._read = await records._on_reader(lambda: connect(records.path, read_only=True))
+        return records
+
+    async def close(self) -> None:
+        """Write what waits, and close."""
+        while self._flushing is not None and not self._flushing.done():
+            await self._flushing
+        await self._on_writer(self._store_cursors)
+        await self._on_reader(lambda: self._read.close())
+        await self._on_writer(lambda: self._write.close())
+        self._writer.shutdown()
+        self._reader.shutdown()
+
+    async def add(self, decision: Decision, kept: Sequence[Kept]) -> int:
+        """Commit a decision and return its number; it is on disk when this returns."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append((decision, kept, done))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush(), name="records flush")
+        return await asyncio.shield(done)
+
+    async def get(self, record_id: str) -> Decision | None:
+        """One decision by its record id."""
+        found = await self._on_reader(lambda: self._select("WHERE record_id = ?", [record_id]))
+        return found[0][1] if found else None
+
+    async def of_source(self, source: str) -> Decision | None:
+        """The newest decision on an image of exactly this source."""
+        found = await self._on_reader(lambda: self._select("WHERE source = ? ORDER BY seq DESC LIMIT 1", [source]))
+        return found[0][1] if found else None
+
+    async def find(self, query: Query) -> list[Decision]:
+        """Decisions, newest first."""
+        where, values = condition(query)
+        found = await self._on_reader(
+            lambda: self._select(f"{where} ORDER BY seq DESC LIMIT ?", [*values, query.limit])
+        )
+        return [decision for _, decision in found]
+
+    async def after(self, seq: int, limit: int) -> list[tuple[int, Decision]]:
+        """Decisions with a number above `seq`, oldest first, with their numbers."""
+        return await self._on_reader(lambda: self._select("WHERE seq > ? ORDER BY seq LIMIT ?", [seq, limit]))
+
+    async def last_seq(self) -> int:
+        """The highest number given so far; 0 for none."""
+
+        def ask() -> int:
+            row = self._read.execute("SELECT seq FROM sqlite_sequence WHERE name = 'decisions'").fetchone()
+            return int(row[0]) if row else 0
+
+        return await self._on_reader(ask)
+
+    async def trend(self, category: str, limit: int) -> list[dict[str, Any]]:
+        """The newest scores of a category, oldest first: record_id, time, score, threshold, normalised, verdict."""
+
+        def ask() -> list[dict[str, Any]]:
+            names = ("record_id", "time", "score", "threshold", "normalised", "verdict")
+            rows = self._read.execute(
+                f"SELECT {', '.join(names)} FROM decisions WHERE category = ? ORDER BY seq DESC LIMIT ?",
+                (category, limit),
+            ).fetchall()
+            return [{**dict(zip(names, row)), "time": utc_text(row[1])} for row in reversed(rows)]
+
+        return await self._on_reader(ask)
+
+    async def counts(self, since: float) -> dict[tuple[str, Verdict], int]:
+        """How many decisions a category and verdict from a time on, seconds since the epoch."""
+
+        def ask() -> dict[tuple[str, Verdict], int]:
+            rows = self._read.execute(
+                "SELECT category, verdict, COUNT(*) FROM decisions WHERE time >= ? GROUP BY category, verdict", (since,)
+            )
+            return {(category, verdict): count for category, verdict, count in rows}
+
+        return await self._on_reader(ask)
+
+    async def judge(self, record_id: str, verdict: str, note: str) -> Decision | None:
+        """Set an operator's verdict ("good" or "bad") and note; None when there is no such record."""
+
+        def change() -> None:
+            with self._write:
+                self._write.execute(
+                    "UPDATE decisions SET operator_verdict = ?, operator_time = ?, note = ? WHERE record_id = ?",
+                    (verdict, time.time(), note, record_id),
+                )
+
+        await self._on_writer(change)
+        return await self.get(record_id)
+
+    async def cursor(self, sink: str) -> int:
+        """How far a sink has come: the number of the last decision it took. A new sink starts at the newest."""
+        if sink not in self._cursors:
+
+            def ask() -> int | None:
+                row = self._read.execute("SELECT seq FROM sinks WHERE name = ?", (sink,)).fetchone()
+                return None if row is None else int(row[0])
+
+            stored = await self._on_reader(ask)
+            self._cursors[sink] = await self.last_seq() if stored is None else stored
+            await self._on_writer(self._store_cursors)
+        return self._cursors[sink]
+
+    def advance(self, sink: str, seq: int) -> None:
+        """A sink took a decision. Kept with the next commit: after a crash a sink may get its last decisions again."""
+        self._cursors[sink] = seq
+
+    async def save_cursors(self) -> None:
+        """Write how far the sinks have come."""
+        await self._on_writer(self._store_cursors)
+
+    async def expire(self, older_than: float, max_bytes: int | None) -> list[str]:
+        """Forget decisions before a time, then pictures of the oldest until the rest is within `max_bytes`.
+
+        Pictures of decisions that an operator has judged go last: they are what is learnt from. Returns the SHA-256 of
+        the pictures that no decision has any more; their files may go.
+        """
+        return await self._on_writer(lambda: self._expire(older_than, max_bytes))
+
+    async def unknown(self, digests: Sequence[str]) -> list[str]:
+        """Those of some pictures that no decision has."""
+
+        def ask() -> list[str]:
+            sql = "SELECT 1 FROM pictures WHERE sha256 = ? LIMIT 1"
+            return [digest for digest in digests if self._write.execute(sql, (digest,)).fetchone() is None]
+
+        return await self._on_writer(ask)  # on the writer's thread: what waits to be written is written before
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                numbers = await self._on_writer(
+                    partial(self._insert, [(decision, kept) for decision, kept, _ in batch])
+                )
+            except sqlite3.Error as error:  # a full disk: each of these is answered with it
+                for _, _, done in batch:
+                    if not done.done():
+                        done.set_exception(InspectionFailed(f"the decision cannot be recorded: {error}"))
+                continue
+            for (_, _, done), number in zip(batch, numbers):
+                if not done.done():
+                    done.set_result(number)
+
+    def _insert(self, batch: Sequence[tuple[Decision, Sequence[Kept]]]) -> list[int]:
+        numbers = []
+        marks = ", ".join("?" * len(_COLUMNS))
+        with self._write:
+            for decision, kept in batch:
+                row = decision.model_dump(include=set(_COLUMNS))
+                row["time"] = parse_time(decision.time, "time")
+                row["regions"] = json.dumps([region.model_dump() for region in decision.regions])
+                row["times"] = json.dumps(decision.times)
+                cursor = self._write.execute(
+                    f"INSERT INTO decisions ({', '.join(_COLUMNS)}) VALUES ({marks})", [row[name] for name in _COLUMNS]
+                )
+                assert cursor.lastrowid is not None  # an INSERT was executed
+                numbers.append(cursor.lastrowid)
+                self._write.executemany(
+                    "INSERT INTO pictures VALUES (?, ?, ?, ?)",
+                    [(cursor.lastrowid, picture.kind, picture.sha256, picture.size) for picture in kept],
+                )
+        return numbers
+
+    def _store_cursors(self) -> None:
+        with self._write:
+            self._write.executemany("INSERT OR REPLACE INTO sinks VALUES (?, ?)", list(self._cursors.items()))
+
+    def _expire(self, older_than: float, max_bytes: int | None) -> list[str]:
+        write = self._write
+        with write:
+            gone = {row[0] for row in write.execute(
+                "SELECT sha256 FROM pictures JOIN decisions USING (seq) WHERE time < ?", (older_than,)
+            )}  # fmt: skip
+            write.execute("DELETE FROM decisions WHERE time < ?", (older_than,))
+            if max_bytes is not None:
+                sql = "SELECT COALESCE(SUM(bytes), 0) FROM (SELECT MAX(bytes) AS bytes FROM pictures GROUP BY sha256)"
+                excess = write.execute(sql).fetchone()[0] - max_bytes
+                rows = write.execute(
+                    "SELECT seq, kind, sha256, bytes FROM pictures JOIN decisions USING (seq) "
+                    "ORDER BY operator_verdict IS NOT NULL, seq"
+                ) if excess > 0 else iter(())  # fmt: skip
+                removed: list[tuple[int, str]] = []
+                for seq, kind, digest, size in rows:
+                    if excess <= 0:
+                        break
+                    removed.append((seq, kind))
+                    gone.add(digest)
+                    excess -= size
+                write.executemany("DELETE FROM pictures WHERE seq = ? AND kind = ?", removed)
+        sql = "SELECT 1 FROM pictures WHERE sha256 = ? LIMIT 1"
+        return [digest for digest in gone if write.execute(sql, (digest,)).fetchone() is None]
+
+    def _select(self, rest: str, values: Sequence[Any]) -> list[tuple[int, Decision]]:
+        return select(self._read, rest, values)
+
+    async def _on_writer(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    async def _on_reader(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the database, created if it is missing and not `read_only`. Raises InputError."""
+    try:
+        if read_only:
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+        else:
+            connection = sqlite3.connect(path, timeout=30)
+            os.chmod(path, 0o640)  # what a plant makes, and what it rejects, is not for everybody
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0 and not read_only:
+            connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+        elif version != SCHEMA:
+            raise InputError(f"{path}: these records are of schema {version}, this edge-ad reads {SCHEMA}; upgrade it")
+    except sqlite3.Error as error:
+        raise InputError(f"{path}: cannot be opened as records ({error}); give another folder, or mend it") from error
+    return connection
+
+
+def select(connection: sqlite3.Connection, rest: str, values: Sequence[Any]) -> list[tuple[int, Decision]]:
+    """Decisions with their numbers; `rest` is the SQL after FROM decisions."""
+    names = ("seq", *_COLUMNS, "operator_verdict", "note")
+    rows = connection.execute(f"SELECT {', '.join(names)} FROM decisions {rest}", values).fetchall()
+    found = []
+    for values_of_row in rows:
+        row = dict(zip(names, values_of_row))
+        seq = row.pop("seq")
+        kept = connection.execute("SELECT kind, sha256 FROM pictures WHERE seq = ?", (seq,)).fetchall()
+        row["time"] = utc_text(row["time"])
+        row["regions"] = [RegionBox(**region) for region in json.loads(row["regions"])]
+        row["times"] = json.loads(row["times"])
+        row["drift"] = None if row["drift"] is None else bool(row["drift"])
+        row["pictures"] = links(kept)
+        found.append((seq, Decision(**row)))
+    return found
+
+
+def condition(query: Query) -> tuple[str, list[Any]]:
+    """The SQL condition of a query, its limit left out, and its values."""
+    parts: list[str] = []
+    values: list[Any] = []
+    if query.before is not None:
+        parts.append("seq < (SELECT seq FROM decisions WHERE record_id = ?)")
+        values.append(query.before)
+    if query.verdict == "corrected":
+        parts.append("operator_verdict IS NOT NULL AND operator_verdict != verdict")
+    elif query.verdict is not None:
+        parts.append("verdict = ?")
+        values.append(query.verdict)
+    for column, sign, value in (
+        ("category", "=", query.category), ("time", ">=", query.since), ("time", "<", query.until)
+    ):  # fmt: skip
+        if value is not None:
+            parts.append(f"{column} {sign} ?")
+            values.append(value)
+    return ("WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+def links(kept: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Web paths of pictures given as (kind, SHA-256), in the order of `KINDS`."""
+    by_kind = dict(kept)
+    return {kind: f"/v1/pictures/{by_kind[kind]}.png" for kind in KINDS if kind in by_kind}
