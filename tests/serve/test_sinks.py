@@ -8,9 +8,9 @@ import hashlib
 import hmac
 import http.server
 import json
-import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,9 +28,6 @@ from edge_ad.runtime.serve.config import build_sinks, read_config, station_confi
 from edge_ad.runtime.serve.decision import Decision
 from edge_ad.runtime.serve.sinks.csv_file import COLUMNS, CsvSink, row
 from edge_ad.runtime.serve.sinks.webhook import WebhookSink, seconds_of
-
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason="needs mosquitto: apt-get install mosquitto")
 
 
 def decision(number: int, **changes: object) -> Decision:
@@ -240,99 +237,31 @@ def test_retry_after_garbled(text: str) -> None:
 # MQTT
 
 
-class Broker:
-    """A mosquitto on loopback that can be stopped and started again."""
-
-    def __init__(self, folder: Path):
-        self.port = free_port()
-        self.folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        settings = self.folder / "mosquitto.conf"
-        settings.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
-            f"persistence_location {self.folder}/\nautosave_interval 1\nuser root\n"
-        )
-        self.process = subprocess.Popen([str(MOSQUITTO), "-c", str(settings)], stderr=subprocess.DEVNULL)
-        until(self._answers)
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(10)
-            self.process = None
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    one = Broker(folder)
-    one.start()
-    yield one
-    one.stop()
-
-
-@contextmanager
-def subscriber(broker: Broker, topic: str) -> Iterator[list[tuple[str, dict, bool]]]:
-    """Another client: what it gets as (topic, JSON, retained)."""
-    from paho.mqtt.client import CallbackAPIVersion, Client
-
-    got: list[tuple[str, dict, bool]] = []
-    ready = threading.Event()
-    client = Client(CallbackAPIVersion.VERSION2, client_id=f"listener-{time.monotonic_ns()}", clean_session=False)
-    client.reconnect_delay_set(1, 1)
-    client.on_connect = lambda client, *_: client.subscribe(topic, 1)
-    client.on_subscribe = lambda *_: ready.set()
-    client.on_message = lambda _client, _data, message: got.append(
-        (message.topic, json.loads(message.payload), message.retain)
-    )
-    client.connect("127.0.0.1", broker.port)
-    client.loop_start()
-    assert ready.wait(10)
-    try:
-        yield got
-    finally:
-        client.disconnect()
-        client.loop_stop()
-
-
-def mqtt_sink(broker: Broker, patience: float = 5.0):
+def mqtt_sink(broker, patience: float = 5.0):
     from edge_ad.runtime.serve.sinks.mqtt import MqttSink
 
     return MqttSink(parse_broker(broker.url, "plant/line-1"), patience=patience)
 
 
-@needs_broker
-def test_mqtt_publishes_in_order_with_a_retained_state(broker: Broker) -> None:
+def test_mqtt_publishes_in_order_with_a_retained_state(broker) -> None:
     async def run() -> None:
         sink = mqtt_sink(broker)
         for number in range(5):
             await sink.publish(decision(number))
-        with subscriber(broker, "plant/line-1/state") as late:  # retained: also for one who comes later
+        with broker.listen("plant/line-1/state") as late:  # retained: also for one who comes later
             until(lambda: late)
             assert late[0][1]["state"] == "online"
             assert late[0][2]
         await sink.close()
 
-    with subscriber(broker, "plant/line-1/#") as got:
+    with broker.listen("plant/line-1/#") as got:
         asyncio.run(run())
         until(lambda: got[-1][1].get("state") == "offline")
     decisions = [Decision.model_validate(value) for topic, value, _ in got if topic == "plant/line-1/decision"]
     assert decisions == [decision(number) for number in range(5)]
 
 
-@needs_broker
-def test_mqtt_goes_on_when_the_broker_comes_back(broker: Broker) -> None:
+def test_mqtt_goes_on_when_the_broker_comes_back(broker) -> None:
     async def run() -> None:
         sink = mqtt_sink(broker, patience=0.3)
         await sink.publish(decision(0))
@@ -350,16 +279,13 @@ def test_mqtt_goes_on_when_the_broker_comes_back(broker: Broker) -> None:
                     continue
         await sink.close()
 
-    with subscriber(broker, "plant/line-1/decision") as got:
+    with broker.listen("plant/line-1/decision") as got:
         asyncio.run(run())
         until(lambda: len(got) >= 3)
     assert [value["record_id"] for _, value, _ in got] == [decision(number).record_id for number in range(3)]
 
 
-@needs_broker
-def test_mqtt_last_will_when_the_process_dies(broker: Broker) -> None:
-    import sys
-
+def test_mqtt_last_will_when_the_process_dies(broker) -> None:
     script = (
         "import asyncio, os\n"
         "from edge_ad.runtime.serve.broker import parse_broker\n"
@@ -368,7 +294,7 @@ def test_mqtt_last_will_when_the_process_dies(broker: Broker) -> None:
         "import time\n"
         "time.sleep(60)\n"
     )
-    with subscriber(broker, "plant/line-1/state") as got:
+    with broker.listen("plant/line-1/state") as got:
         process = subprocess.Popen([sys.executable, "-c", script], cwd=broker.folder)
         until(lambda: got and got[-1][1]["state"] == "online", 30)
         process.kill()
