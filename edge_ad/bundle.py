@@ -243,13 +243,21 @@ class CategoryEntry(Part):
 
 
 class Engine(Part):
-    """A compiled form of the graphs for one target: the library that built it, its version, and a file a graph."""
+    """A compiled form of the graphs for one target: the library that built it, its version, and a file a graph.
+
+    profiles: by graph, a list of optimisation profiles, each {free axis: (smallest, best, largest size)}. build_seconds:
+    by graph. stripped: the files hold no weights, which come from the ONNX graph when the engine is loaded.
+    """
 
     library: str
     version: str
     compute_capability: str | None = None
     precision: Precision = "fp16"
     files: dict[str, str] = {}
+    profiles: dict[str, list[dict[str, tuple[int, int, int]]]] = {}
+    build_seconds: dict[str, float] = {}
+    weight_streaming: bool = False
+    stripped: bool = False
 
 
 class Manifest(Part):

@@ -24,6 +24,8 @@ VERBS: dict[str, str] = {
     "train": "Adapt a base model to a few good photographs of each product.",
     "synthesize": "Learn a defect from a few image-mask pairs, generate more, score them.",
     "export": "Fuse a training run and write it as a bundle of ONNX graphs.",
+    "calibrate": "Set a bundle's thresholds, with what they promise, and its drift limits.",
+    "engines": "Build TensorRT engines for a bundle, on any machine, without PyTorch.",
     "verify": "Run a bundle's graphs again on the arrays stored with it and compare.",
     "bundle": "Look into a bundle, pack it into one file, unpack it.",
     "inspect": "Decide on images with a bundle: verdict, score, defect map.",

@@ -1,0 +1,209 @@
+"""Engines for a bundle: what is asked is checked, each graph is taken from the cache or built, the manifest renewed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from edge_ad.bundle import Bundle, Engine, Graph, Manifest, pack, write_manifest
+from edge_ad.errors import InputError, OptionError
+from edge_ad.files import atomic_folder
+from edge_ad.progress import progress
+from edge_ad.runtime.engines.build import BuildOptions
+from edge_ad.runtime.engines.cache import EngineCache, engine_key
+from edge_ad.runtime.engines.library import (
+    Capability,
+    capability_text,
+    check_capabilities,
+    load_library,
+    target_name,
+)
+from edge_ad.runtime.engines.memory import available_bytes, build_bytes, memory_text, run_bytes
+from edge_ad.runtime.engines.profiles import Profile, axis_sizes, graph_profiles
+from edge_ad.runtime.engines.worker import Builder
+from edge_ad.runtime.sessions.card import card_capability
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Which engines to make.
+
+    library: "trt-rtx" or "tensorrt". capabilities: compute capabilities, empty for this machine's card. images: how
+    many images may share a batch. build: see `BuildOptions`. force: build even where memory looks too small.
+    """
+
+    library: str
+    capabilities: tuple[Capability, ...] = ()
+    images: int = 1
+    build: BuildOptions = field(default_factory=BuildOptions)
+    force: bool = False
+
+
+def checked(options: EngineOptions) -> EngineOptions:
+    """The options with the compute capabilities filled in. OptionError, before any work, for what cannot be built."""
+    if options.images < 1:
+        raise OptionError("--max-batch must be 1 or more")
+    module = load_library(options.library)
+    found = check_capabilities(options.library, module, options.capabilities, card_capability())
+    return EngineOptions(options.library, found, options.images, options.build, options.force)
+
+
+def make_engines(
+    folder: Path,
+    manifest: Manifest,
+    options: EngineOptions,
+    out: Path,
+    *,
+    log: Log = print,
+    cache: EngineCache | None = None,
+) -> dict[str, Engine]:
+    """Build every graph of the bundle in `folder` and write `out`/<target>/<graph>.engine.
+
+    `options` are those that `checked` returned. `out` is the bundle's future folder `engines`. Returns the manifest's
+    entries. Raises InputError where memory does not suffice, BuildError with the library's reason.
+    """
+    cache = cache or EngineCache()
+    version = str(load_library(options.library).__version__)
+    precision = manifest.graphs["denoiser"].precision
+    profiles = {name: _profiles(folder, manifest, name, options.images) for name in manifest.graphs}
+    files = {name: _files(folder, graph) for name, graph in manifest.graphs.items()}
+    _check_memory(files, options, log)
+    entries = {}
+    total = len(manifest.graphs) * len(options.capabilities)
+    with progress("engines", total) as step, Builder(options.library) as builder:
+        for capability in options.capabilities:
+            target = target_name(options.library, capability, precision)
+            (out / target).mkdir(parents=True, exist_ok=True)
+            entry = Engine(
+                library=options.library,
+                version=version,
+                compute_capability=capability_text(capability),
+                precision=precision,
+                profiles=profiles,
+                weight_streaming=options.build.weight_streaming,
+                stripped=options.build.stripped,
+            )
+            for name, graph in manifest.graphs.items():
+                label = f"{target}/{name}"
+                path = out / target / f"{name}.engine"
+                hashes = [manifest.files[file] for file in (graph.file, graph.data) if file]
+                key = engine_key(hashes, options.library, version, capability, precision, profiles[name], options.build)
+                seconds, how = cache.fetch(key, path), "from the cache, built"
+                if seconds is None:
+                    started, how = time.perf_counter(), "built"
+                    builder.build(
+                        folder / graph.file,
+                        graph,
+                        path,
+                        capability=capability,
+                        profiles=profiles[name],
+                        options=options.build,
+                        on_phase=lambda phase, label=label: step(0, f"{label}: {phase}"),  # type: ignore[misc]
+                    )
+                    seconds = time.perf_counter() - started
+                    cache.store(key, path, seconds)
+                entry.files[name] = f"engines/{target}/{name}.engine"
+                entry.build_seconds[name] = round(seconds, 3)
+                log(f"engine {label}: {path.stat().st_size / 1e6:.1f} MB, {how} in {seconds:.1f} s")
+                step(1, label)
+            entries[target] = entry
+            log(f"engine {target}: about {_card_need(manifest, files, profiles)} on the card")
+    return entries
+
+
+def add_engines(
+    bundle: Path, options: EngineOptions, *, precision: str | None = None, log: Log = print
+) -> dict[str, Engine]:
+    """Build engines for a bundle folder or `.tar` and put them into it, with its manifest renewed.
+
+    The bundle is replaced as a whole once every engine is there; interrupted or failed, it stays as it was, and a next
+    call takes what was finished from the cache. Engines of the same target are replaced. precision: refused where it is
+    not the bundle's. Returns the entries. Errors as `checked` and `make_engines`.
+    """
+    options = checked(options)
+    bundle = Path(bundle).resolve()
+    with Bundle.open(bundle) as opened:
+        has = opened.manifest.graphs["denoiser"].precision
+        if precision not in (None, has):
+            raise OptionError(
+                f"--precision {precision}: the graphs of {bundle.name} are {has}, and an engine computes in the "
+                f"precision of its graphs; export the bundle again with --precision {precision}"
+            )
+        if bundle.is_dir():
+            with atomic_folder(bundle) as folder:
+                shutil.copytree(opened.folder, folder, copy_function=_link, dirs_exist_ok=True)
+                return _add(folder, opened.manifest, options, log)
+        with tempfile.TemporaryDirectory(prefix=f".{bundle.name}.", dir=bundle.parent) as scratch:
+            folder = Path(scratch) / "bundle"
+            shutil.copytree(opened.folder, folder, copy_function=_link)
+            entries = _add(folder, opened.manifest, options, log)
+            pack(folder, bundle)
+            return entries
+
+
+def _add(folder: Path, manifest: Manifest, options: EngineOptions, log: Log) -> dict[str, Engine]:
+    with tempfile.TemporaryDirectory(prefix=".engines.", dir=folder.parent) as fresh:
+        entries = make_engines(folder, manifest, options, Path(fresh), log=log)
+        for target in entries:
+            place = folder / "engines" / target
+            shutil.rmtree(place, ignore_errors=True)
+            place.parent.mkdir(exist_ok=True)
+            os.replace(Path(fresh) / target, place)
+    write_manifest(folder, manifest.model_copy(update={"engines": {**manifest.engines, **entries}}))
+    return entries
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link where the file system has them: files of a bundle are replaced, never written to."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _files(folder: Path, graph: Graph) -> list[Path]:
+    return [folder / file for file in (graph.file, graph.data) if file]
+
+
+def _profiles(folder: Path, manifest: Manifest, name: str, images: int) -> list[Profile]:
+    graph = manifest.graphs[name]
+    example: dict[str, int] = {}
+    if graph.reference is not None:
+        with np.load(folder / graph.reference, allow_pickle=False) as stored:
+            given = {spec.name: stored[f"in:{spec.name}"].shape for spec in graph.inputs}
+        example = axis_sizes(graph.inputs, given)
+    return graph_profiles(name, graph, list(manifest.plans.values()), manifest.latent_size, images, example)
+
+
+def _check_memory(files: Mapping[str, list[Path]], options: EngineOptions, log: Log) -> None:
+    name, need = max(((name, build_bytes(paths)) for name, paths in files.items()), key=lambda pair: pair[1])
+    free = available_bytes()
+    if free is None or need <= free:
+        return
+    sentence = f"building {name} needs about {memory_text(need)} of memory and {memory_text(free)} is free"
+    if not options.force:
+        raise InputError(
+            f"{sentence}: close other programs, or build on a machine with more (trt-rtx needs no card) and copy the "
+            "bundle; --force tries it"
+        )
+    log(f"{sentence}: trying, as --force says")
+
+
+def _card_need(manifest: Manifest, files: Mapping[str, list[Path]], profiles: Mapping[str, Sequence[Profile]]) -> str:
+    """Weights of all graphs, and the largest graph's activations at its best sizes (they do not run at once)."""
+    weights = activations = 0
+    for name, graph in manifest.graphs.items():
+        weights += run_bytes(graph, files[name], 0)
+        axis = next((axis for axis in graph.outputs[0].shape[:1] if isinstance(axis, str)), None)
+        rows = profiles[name][-1][axis][1] if axis and profiles[name] else 1
+        activations = max(activations, run_bytes(graph, [], rows))
+    return memory_text(weights + activations)

@@ -1,0 +1,41 @@
+"""NVIDIA cards of this machine, asked from the driver's library alone."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any
+
+# CUdevice_attribute of the driver's interface
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+
+
+def _driver() -> Any:
+    """The started driver, or None without one."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        return driver if driver.cuInit(0) == 0 else None
+    except (OSError, AttributeError):
+        return None
+
+
+def card_count() -> int:
+    """NVIDIA cards that this machine's driver can use; 0 without a driver."""
+    driver, count = _driver(), ctypes.c_int(0)
+    if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def card_capability(index: int = 0) -> tuple[int, int] | None:
+    """The compute capability of a card, such as (8, 6); None where there is no such card."""
+    driver, device = _driver(), ctypes.c_int(0)
+    if driver is None or driver.cuDeviceGet(ctypes.byref(device), index) != 0:
+        return None
+    numbers = []
+    for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
+        value = ctypes.c_int(0)
+        if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device) != 0:
+            return None
+        numbers.append(value.value)
+    return numbers[0], numbers[1]
