@@ -201,7 +201,7 @@ class Detector:
         and blurred. image_maps and reconstruction_maps: float32 R,S,S, S^(k) of eq. 18 against the image and against
         its reconstruction, not blurred; image_prototype_map and reconstruction_prototype_map: float32 S,S, eq. 20.
         reconstruction: uint8 S,S,3. inpainted: uint8 R,S,S,3, the composed picture of every scale. prototype_mask:
-        float32 h,w. scales: int64 R. score_map: float32 S,S and score: float32, as `inspect` gives them.
+        float32 h,w. scales: int64 R. levels: float32 2,S,S, see `Levels`. score_map: float32 S,S and score: float32, as `inspect` gives them.
         """
         job = self._inpaint([image], [category], Clock())[0]
         pictures, reconstruction = self._pictures(job), self._decode(job.latents[None])
@@ -214,6 +214,7 @@ class Detector:
             "inpainted": np.stack([to_uint8(_composed(job, host, scale)) for scale in scales]),
             "prototype_mask": job.layout.masks[-1, 0] if job.layout.prototype.any() else np.zeros_like(job.error),
             "scales": np.array(self.plan.scales),
+            "levels": job.category.levels,
         }
         wanted = ["scale_maps", "prototype_map", "error_map"]
         for name, reference in (("image", 0.0), ("reconstruction", 1.0)):

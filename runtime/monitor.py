@@ -72,21 +72,25 @@ class Drift:
     """What the last pictures of a category say together.
 
     changed: the camera or the light has changed. statistic: against `limit`; None until the window is full. pictures:
-    how many are in the window.
+    how many are in the window. rejected: how many of these were bad parts.
     """
 
     changed: bool
     statistic: float | None
     limit: float
     pictures: int
+    rejected: int = 0
 
     @property
     def message(self) -> str:
         """One sentence for a person; empty when nothing has changed."""
         if not self.changed:
             return ""
+        parts = ""
+        if 2 * self.rejected > self.pictures:
+            parts = f", or most parts are bad in the same way ({self.rejected} of the last {self.pictures} are)"
         return (
-            "the camera or the light has changed: clean the lens, check focus, exposure, lamp and position; "
+            f"the camera or the light has changed{parts}: clean the lens, check focus, exposure, lamp and position; "
             "if the change is meant, calibrate again"
         )
 
@@ -97,21 +101,25 @@ class DriftMonitor:
     def __init__(self, model: DriftModel):
         self.model = model
         self._recent: deque[Floats] = deque(maxlen=model.window)
+        self._rejected: deque[bool] = deque(maxlen=model.window)
 
-    def update(self, pooled: Floats) -> Drift:
+    def update(self, pooled: Floats, *, rejected: bool = False) -> Drift:
         """Take in the next picture's pooled features (`Inspection.pooled`, float32 D); what can be said now.
 
-        ValueError when their number is not the model's.
+        rejected: whether the part was bad; it counts for the message alone, since a change of the light may well make
+        every part look bad. ValueError when the number of features is not the model's.
         """
         if pooled.shape != self.model.centre.shape:
             raise ValueError(f"{pooled.shape} pooled features, the monitor knows {self.model.centre.shape}")
         self._recent.append(self.model.whitened(pooled)[0])
-        count, limit = len(self._recent), self.model.limit
+        self._rejected.append(rejected)
+        count, limit, bad = len(self._recent), self.model.limit, sum(self._rejected)
         if count < self.model.window:
-            return Drift(False, None, limit, count)
+            return Drift(False, None, limit, count, bad)
         statistic = float(statistics(np.stack(self._recent), self.model.window)[-1])
-        return Drift(statistic > limit, statistic, limit, count)
+        return Drift(statistic > limit, statistic, limit, count, bad)
 
     def reset(self) -> None:
         """Forget the window: after a pause, or when what had changed has been mended."""
         self._recent.clear()
+        self._rejected.clear()

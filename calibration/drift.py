@@ -1,0 +1,77 @@
+"""The drift model of a category and its limit, from good pictures alone; `edge_ad.runtime.monitor` computes with it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.runtime.monitor import DriftModel, statistics
+
+Floats = NDArray[np.float32]
+
+#: Fewer good pictures than this say too little of how they vary.
+LEAST = 10
+CLIP = 4.0
+
+
+def fit_model(pooled: Floats, window: int, *, clip: float = CLIP, limit: float = float("inf")) -> DriftModel:
+    """Centre, scale and whitening of good pictures' pooled features, float32 N,D.
+
+    Centre and scale are the median and the scaled median absolute deviation (at least a tenth of the mean over the
+    features, so that one which hardly varies does not decide). The whitening is the inverse root of the shrunk
+    covariance of Ledoit and Wolf (Journal of Multivariate Analysis 2004), which is well conditioned for N below D.
+    """
+    values = pooled.astype(np.float64)
+    centre = np.median(values, axis=0)
+    scale = 1.4826 * np.median(np.abs(values - centre), axis=0)
+    scale = np.maximum(scale, max(0.1 * float(scale.mean()), 1e-6))
+    standard = np.clip((values - centre) / scale, -5, 5)
+    count, size = standard.shape
+    sample = standard.T @ standard / count
+    level = float(np.trace(sample)) / size
+    distance = float(np.square(sample - level * np.eye(size)).sum()) / size
+    # mean squared distance of the single outer products from the sample covariance, over N
+    squares = float(np.square(np.square(standard).sum(axis=1)).mean())
+    noise = max(squares - float(np.square(sample).sum()), 0.0) / size / count
+    share = min(noise / distance, 1.0) if distance > 0 else 1.0
+    variances, vectors = np.linalg.eigh((1 - share) * sample + share * level * np.eye(size))
+    whitening = vectors.T / np.sqrt(np.maximum(variances, 1e-9 * max(level, 1e-9)))[:, None]
+    return DriftModel(
+        centre.astype(np.float32), scale.astype(np.float32), whitening.astype(np.float32), clip, window, limit
+    )
+
+
+def good_streams(
+    pooled: Floats, window: int, length: int, *, halvings: int = 20, streams: int = 20, seed: int = 0
+) -> NDArray[np.float64]:
+    """The highest statistic of streams of good pictures, float64 halvings · streams.
+
+    In each halving the model is made from a random half of the pictures, and the streams, of `length` pictures each,
+    are drawn with replacement from the other half: the model's own error counts too, and more than it will, since the
+    final model is made from all of them.
+    """
+    rng = np.random.default_rng(seed)
+    highest = []
+    for _ in range(halvings):
+        order = rng.permutation(len(pooled))
+        first, second = order[: len(order) // 2], order[len(order) // 2 :]
+        model = fit_model(pooled[first], window)
+        whitened = model.whitened(pooled[second])
+        for _ in range(streams):
+            drawn = whitened[rng.integers(len(whitened), size=length)]
+            highest.append(float(statistics(drawn, window).max()))
+    return np.array(highest)
+
+
+def calibrated_model(
+    pooled: Floats, *, window: int = 16, rate: float = 0.05, horizon: int = 200, seed: int = 0
+) -> DriftModel | None:
+    """A model whose limit a stream of `horizon` good pictures passes with a probability of about `rate`.
+
+    pooled: float32 N,D of good pictures. None with fewer than `LEAST`. The streams are drawn independently: pictures
+    that follow each other in a plant are more alike, so take them from several days.
+    """
+    if len(pooled) < LEAST:
+        return None
+    limit = float(np.quantile(good_streams(pooled, window, horizon, seed=seed), 1 - rate))
+    return fit_model(pooled, window, limit=limit)
