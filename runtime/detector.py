@@ -19,7 +19,7 @@ from edge_ad.runtime.monitor import DriftModel, DriftMonitor, pool
 from edge_ad.runtime.plan import Layout, layout
 from edge_ad.runtime.result import Inspection, decide, normalised_score, regions_of, to_uint8
 from edge_ad.runtime.sessions.base import Feed, HostTensor, Session, SessionOptions, to_host
-from edge_ad.runtime.sessions.choose import choose_provider, open_session
+from edge_ad.runtime.sessions.choose import choose_provider, open_sessions
 
 Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -98,7 +98,7 @@ class Detector:
     ) -> Detector:
         """Open a bundle, verify it, and load its graphs.
 
-        provider: "auto", "cpu", "cuda", "tensorrt" or "openvino". plan: one of the bundle's, None for its default.
+        provider: one of `choose.PROVIDERS`. plan: one of the bundle's, None for its default.
         seed: of the noise. threads: CPU threads of each session, None for the library's choice. memory: bytes that one
         run of a graph may take, an estimate by which batches are split.
 
@@ -108,10 +108,7 @@ class Detector:
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         name, chosen = opened.plan(plan)
         options = SessionOptions(threads=threads)
-        sessions = {
-            graph_name: open_session(graph_name, opened.file(graph.file), graph, kind, options)
-            for graph_name, graph in opened.manifest.graphs.items()
-        }
+        sessions = open_sessions(opened, kind, options)
         return cls(opened, name, chosen, sessions, seed=seed, memory=memory)
 
     def variant(
@@ -390,9 +387,10 @@ class Detector:
         }
 
     def _batch_limit(self, graph: str) -> int:
-        """Rows of a graph's batch that fit the memory given at load; at least one."""
-        row_bytes = self.bundle.graph(graph).row_bytes
-        return max(int(self._memory // row_bytes), 1) if row_bytes else 64
+        """Rows of a graph's batch that fit the memory given at load, and the engine if it is one; at least one."""
+        row_bytes, most = self.bundle.graph(graph).row_bytes, self._sessions[graph].max_rows
+        limit = max(int(self._memory // row_bytes), 1) if row_bytes else 64
+        return limit if most is None else min(limit, most)
 
     def _category(self, name: str) -> _Category:
         if name not in self._ready:

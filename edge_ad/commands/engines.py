@@ -15,7 +15,7 @@ def command() -> None:
 @command.command(name="build")
 @click.argument("bundle", type=click.Path(exists=True, path_type=Path))
 @click.option("--library", type=click.Choice(["trt-rtx", "tensorrt"]), default=None,
-              help="trt-rtx needs no card, tensorrt builds for this machine's; the one installed if not given.")  # fmt: skip
+              help="trt-rtx needs no card; tensorrt builds for this one's. Default: what is installed.")  # fmt: skip
 @click.option("--sm", "capabilities", multiple=True, metavar="X.Y,…",
               help="Compute capabilities to build for, such as 8.6,8.9; this machine's card if not given.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8", "fp8"]), default=None,

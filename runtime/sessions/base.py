@@ -35,12 +35,14 @@ class SessionOptions:
 class Session(Protocol):
     """One loaded graph.
 
-    provider: "cpu", "cuda", "tensorrt" or "openvino". precision: what it computes in.
+    provider: "cpu", "cuda", "tensorrt", "trt-rtx" or "openvino". precision: what it computes in. max_rows: the largest
+    batch it takes, None for any.
     """
 
     graph: Graph
     provider: str
     precision: Precision
+    max_rows: int | None
 
     def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run once. feeds: one array or handle an input. Returns the named outputs (all for None) on the host."""

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
-import sys
 from pathlib import Path
 
-from edge_ad.bundle import Graph
+from edge_ad.bundle import Bundle, Graph
 from edge_ad.errors import OptionError
 from edge_ad.runtime.sessions.base import Session, SessionOptions
+from edge_ad.runtime.sessions.card import card_count
 
-PROVIDERS = ("auto", "cpu", "cuda", "tensorrt", "openvino")
+PROVIDERS = ("auto", "cpu", "cuda", "trt-rtx", "tensorrt", "openvino")
 # what is rounded to bf16 where the processor has it; distances and scores keep fp32
 _HALF_GRAPHS = ("denoiser", "encoder", "decoder")
-
-
-def card_count() -> int:
-    """NVIDIA cards that this machine's driver can use; 0 without a driver. Loads the driver's library only."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        count = ctypes.c_int(0)
-        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-            return 0
-        return count.value
-    except (OSError, AttributeError):
-        return 0
 
 
 def choose_provider(provider: str) -> str:
@@ -45,8 +32,30 @@ def choose_provider(provider: str) -> str:
     return "openvino" if importlib.util.find_spec("openvino") else "cpu"
 
 
+def open_sessions(bundle: Bundle, provider: str, options: SessionOptions) -> dict[str, Session]:
+    """A session of every graph of a bundle, with a provider of `choose_provider`. OptionError when it cannot run here.
+
+    "trt-rtx" runs the bundle's engines. "tensorrt" runs its TensorRT engines where it has some, and is then refused if
+    none fits this machine; a bundle without them runs in ONNX Runtime's TensorRT provider.
+    """
+    built = any(engine.library == "tensorrt" for engine in bundle.manifest.engines.values())
+    if provider == "trt-rtx" or (provider == "tensorrt" and built):
+        from edge_ad.runtime.sessions.engine import open_engines
+
+        return open_engines(bundle, provider, options)
+    return {
+        name: open_session(name, bundle.file(graph.file), graph, provider, options)
+        for name, graph in bundle.manifest.graphs.items()
+    }
+
+
 def open_session(name: str, path: Path, graph: Graph, provider: str, options: SessionOptions) -> Session:
-    """Load graph `name` from `path` with a provider of `choose_provider`. OptionError when it cannot run here."""
+    """Load graph `name` from the ONNX file `path` with a provider of `choose_provider`, an engine's excepted.
+
+    OptionError when it cannot run here.
+    """
+    if provider == "trt-rtx":
+        raise OptionError("--provider trt-rtx runs engines of a bundle, not an ONNX graph; use --provider cuda")
     if provider == "openvino":
         from edge_ad.runtime.sessions.openvino import OpenVinoSession
 

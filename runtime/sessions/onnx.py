@@ -64,6 +64,7 @@ class OnnxSession:
             )
         self.graph = graph
         self.provider = provider
+        self.max_rows: int | None = None
         self.precision: Precision = graph.precision
         self._device = "cpu" if provider == "cpu" else "cuda"
         self._device_id = 0 if provider == "cpu" else options.device

@@ -45,6 +45,7 @@ class OpenVinoSession:
         self._position = {name: i for i, out in enumerate(self._model.outputs) for name in out.get_names()}
         self.graph = graph
         self.provider = "openvino"
+        self.max_rows: int | None = None
         self.precision: Precision = "bf16" if lower else graph.precision
 
     def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str] | None = None) -> dict[str, Array]:
