@@ -1,8 +1,8 @@
 """Foreground masks m_f without any download: EfficientNet features far from those of the picture's border.
 
 A background looks alike wherever it is seen, so a patch whose features are near some border patch is background. A
-texture fills the picture: its middle is as near to the border as border patches are to each other, and all of it is
-foreground.
+texture fills the picture: all of it is about as near to the border as border patches are to each other, and all of it
+is foreground.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ PADDING = 32
 """Pixels by which pictures are mirrored outwards: with the network's own zeros there, all borders look alike, and the
 middle of a texture would seem far from them."""
 
-TEXTURE_RATIO = 1.6
-"""The middle of an object is at least this many times as far from the border's features as border patches are apart."""
+TEXTURE_EVIDENCE = (6.2, -3.3, -8.9)
+"""Constant and weights of `texture_evidence`: a logistic regression on drawn surfaces and products, rounded. The script
+benchmarks/foreground.py fits them again and measures how often they are right."""
 
 
 def _normalised(features: Tensor) -> Tensor:
@@ -28,21 +29,20 @@ def _normalised(features: Tensor) -> Tensor:
     return moved / moved.norm(dim=-1, keepdim=True).clamp_min(1e-6)
 
 
-def border_distance(features: list[Tensor]) -> tuple[npt.NDArray[np.float32], float]:
+def border_distance(features: list[Tensor]) -> npt.NDArray[np.float32]:
     """How far each patch is from the background that the borders of all shots show.
 
     Args:
         features: one tensor C,h,w a shot.
 
     Returns:
-        float32 N,h,w: cosine distance to the nearest border patch of another place (a border patch is compared with
-        those at least a quarter of the side away), and the ratio of the middle's median to the border's.
+        float32 N,h,w: cosine distance to the nearest border patch of another place (a patch is compared with those at
+        least a quarter of the side away).
     """
     shots = [_normalised(f) for f in features]
     side = shots[0].shape[0]
-    ring = max(1, side // 16)
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    on_border = (rows < ring) | (rows >= side - ring) | (columns < ring) | (columns >= side - ring)
+    on_border = torch.from_numpy(_ring(side))
     places = torch.stack([rows, columns], -1)[on_border].float()
     everywhere = torch.stack([rows, columns], -1).reshape(-1, 2).float()
     near = torch.cdist(everywhere, places, p=float("inf")) < side / 4
@@ -56,11 +56,37 @@ def border_distance(features: list[Tensor]) -> tuple[npt.NDArray[np.float32], fl
                 distance = distance.masked_fill(near, 2.0)
             nearest = torch.minimum(nearest, distance.min(1).values)
         maps.append(nearest.reshape(side, side).numpy())
-    stack = np.stack(maps).astype(np.float32)
-    quarter = side // 4
-    middle = float(np.median(stack[:, quarter:-quarter, quarter:-quarter]))
-    border = float(np.median(stack[:, on_border.numpy()]))
-    return stack, middle / max(border, 1e-6)
+    return np.stack(maps).astype(np.float32)
+
+
+def _ring(side: int) -> npt.NDArray[np.bool_]:
+    """bool side,side: the patches at the border, a sixteenth of the side wide."""
+    ring = max(1, side // 16)
+    inside = np.zeros((side, side), bool)
+    inside[ring : side - ring, ring : side - ring] = True
+    return ~inside
+
+
+def texture_signs(distance: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """The two signs of an object in a picture's own `border_distance`, float32 h,w.
+
+    Returns:
+        The logarithm of how many times its most distant patches (the 95th percentile) are as far from the border as
+        border patches are from each other (their median), and the cosine distance of those patches.
+    """
+    far = float(np.quantile(distance, 0.95))
+    border = float(np.median(distance[_ring(len(distance))]))
+    return float(np.log(max(far, 1e-6) / max(border, 1e-6))), far
+
+
+def texture_evidence(distance: npt.NDArray[np.float32]) -> float:
+    """Log odds that a picture is of a texture, from its own `border_distance`, float32 h,w.
+
+    A very regular surface shows the first sign of an object without the second, since its border patches hardly differ;
+    a product before a cluttered background the second without much of the first.
+    """
+    constant, *weights = TEXTURE_EVIDENCE
+    return constant + sum(weight * sign for weight, sign in zip(weights, texture_signs(distance), strict=True))
 
 
 def otsu(values: npt.NDArray[np.float32]) -> float:
@@ -92,13 +118,11 @@ def foregrounds(
     everything = [np.ones((size, size), bool) for _ in images]
     if kind == "texture":
         return everything, True
-    wide = np.pad(np.stack(images), ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0)), mode="reflect")
-    rim = PADDING // 8
-    with torch.inference_mode():
-        features = [found[:, rim:-rim, rim:-rim] for found in net(torch.from_numpy(wide))]
-    maps, ratio = border_distance(features)
-    if kind == "auto" and ratio < TEXTURE_RATIO:
+    features = padded_features(images, net)
+    # each picture by itself, as the weights were fitted
+    if kind == "auto" and np.mean([texture_evidence(border_distance([one])[0]) for one in features]) > 0:
         return everything, True
+    maps = border_distance(features)
     level = otsu(maps)
     cell = size // maps.shape[-1]
     found = []
@@ -108,6 +132,14 @@ def foregrounds(
         sensible = 0.02 < mask.mean() < 0.98
         found.append(np.kron(mask if sensible else np.ones_like(mask), np.ones((cell, cell), bool)))
     return found, False
+
+
+def padded_features(images: list[npt.NDArray[np.uint8]], net: Any) -> list[Tensor]:
+    """Features C,S/8,S/8 of pictures uint8 S,S,3, mirrored outwards so that borders are not told by padding."""
+    wide = np.pad(np.stack(images), ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0)), mode="reflect")
+    rim = PADDING // 8
+    with torch.inference_mode():
+        return [found[:, rim:-rim, rim:-rim] for found in net(torch.from_numpy(wide))]
 
 
 def _closed(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

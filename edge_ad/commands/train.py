@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,9 @@ def command(data: Path, out: Path, categories: str | None, **options: Any) -> No
     quiet_libraries()
     names = _names(categories)
     run = train(data, out, _settings(options), names)
-    click.echo(f"run: {run}")
-    click.echo(f"next: edge-ad export {run} --out BUNDLE")
+    if os.environ.get("RANK", "0") == "0":  # of several processes the main one speaks
+        click.echo(f"run: {run}")
+        click.echo(f"next: edge-ad export {run} --out BUNDLE")
 
 
 def _names(text: str | None) -> list[str] | None:

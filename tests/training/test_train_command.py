@@ -1,10 +1,13 @@
 """`edge-ad train` from pictures to a run that export and diffusers can read, for seconds, on a tiny base."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +125,68 @@ def test_full_writes_the_whole_denoiser(data, base_folder, tmp_path):
     assert (unet.conv_in.weight != before).any()
 
 
+def test_options_reach_the_settings(base_folder):
+    """What is given goes over the base's defaults; the rest stays."""
+    from edge_ad.commands.train import _settings
+    from edge_ad.training.train import default_settings
+
+    def settings(*words):
+        context = command.make_context("train", ["data", "--out", "run", *words])
+        return _settings({name: value for name, value in context.params.items() if name not in ("data", "out")})
+
+    assert settings() == default_settings("nano")
+    assert settings("--base", str(base_folder)) == replace(default_settings("nano"), base=str(base_folder))
+    assert settings("--lora") == default_settings("nano", full=False)
+    found = settings(
+        "--views", "9", "--epochs", "7", "--batch", "4", "--lr", "0.1", "--ema", "0.5", "--masks", "random",
+        "--clip", "2", "--plan-mask-share", "0.25", "--decoder-epochs", "3", "--decoder-batch", "2", "--decoder-lr", "0.2",
+        "--decoder-crop", "64", "--foreground", "masks", "--foreground-method", "object", "--mixed-precision", "no",
+        "--accumulate", "2", "--gradient-checkpointing", "--rank", "3", "--targets", "to_q, to_v", "--size", "96",
+    )  # fmt: skip
+    assert found.denoiser == replace(
+        default_settings("nano", full=False).denoiser, epochs=7, batch=4, learning_rate=0.1, average=0.5,
+        masks="random", clip=2, plan_mask_share=0.25, checkpointing=True, rank=3, targets=("to_q", "to_v"),
+    )  # fmt: skip
+    assert found.decoder == replace(
+        default_settings("nano").decoder, epochs=3, batch=2, learning_rate=0.2, crop=64, clip=2, checkpointing=True
+    )
+    assert (found.views, found.image_size, found.foreground, found.foreground_method) == (
+        9,
+        96,
+        Path("masks"),
+        "object",
+    )
+    assert (found.mixed_precision, found.accumulate) == ("no", 2)
+    large = settings("--base", "some/base", "--steps", "5")
+    assert (large.denoiser.steps, large.denoiser.epochs, large.decoder.epochs) == (5, 0, 200)
+    assert settings("--base", "some/base", "--steps", "0").decoder == replace(
+        default_settings("some/base").decoder, steps=0, epochs=0
+    )
+
+
+def test_checkpointed_activations_change_memory_only(data, base_folder, tmp_path):
+    """The same weights with and without, and with the user's foregrounds; one run each, in float32."""
+    from PIL import Image
+    from safetensors.torch import load_file
+
+    for path in sorted((data / "filter_cloth" / "train" / "good").iterdir()):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        mask = np.zeros(np.asarray(Image.open(path)).shape[:2], np.uint8)
+        mask[16:48, 16:48] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{path.stem}.png")
+    words = ("--categories", "filter_cloth", "--foreground", str(tmp_path / "masks"), "--mixed-precision", "no")
+    invoke(data, base_folder, tmp_path / "plain", *words)
+    invoke(data, base_folder, tmp_path / "again", *words, "--gradient-checkpointing")
+    plain, again = load_run(tmp_path / "plain"), load_run(tmp_path / "again")
+    assert not plain.categories["filter_cloth"].texture
+    assert json.loads((tmp_path / "plain" / "run.json").read_text())["categories"]["filter_cloth"][
+        "foreground_share"
+    ] == pytest.approx(0.25)
+    for file in ("adapter/pytorch_lora_weights.safetensors", "decoder.safetensors"):
+        first, second = load_file(plain.folder / file), load_file(again.folder / file)
+        assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
+
+
 def test_a_users_category_table_reaches_the_run(data, base_folder, tmp_path):
     table = tmp_path / "mine.toml"
     table.write_text('[filter_cloth]\nname = "press cloth"\ndetail = ["A {name}."]\nkind = "texture"\n')
@@ -150,6 +215,13 @@ def test_a_users_category_table_reaches_the_run(data, base_folder, tmp_path):
         (["--steps", "-1"], 2, "--steps"),
         (["--lr", "0"], 2, "--lr"),
         (["--masks", "circles"], 2, "--masks"),
+        (["--steps", "3", "--epochs", "2"], 2, "--steps and --epochs say the same thing"),
+        (["--decoder-steps", "3", "--decoder-epochs", "2"], 2, "--decoder-steps and --decoder-epochs"),
+        (["--accumulate", "3"], 2, "--batch 16 cannot be split into 3"),
+        (["--mixed-precision", "fp16", "--device", "cpu"], 2, "fp16 needs a CUDA card"),
+        (["--plan-mask-share", "1.5"], 2, "--plan-mask-share"),
+        (["--foreground", "no such"], 1, "no such"),
+        (["--foreground-method", "magic"], 2, "--foreground-method"),
         (["--prompts", "long"], 2, "--prompts"),
         (["--categories-file", "no such.toml"], 1, "no such.toml"),
     ],
