@@ -131,6 +131,7 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
         net = None if generator.texture else FeatureNet("lite0")
         backgrounds = _backgrounds(generator, base, net) if generator.shape.background else None
         limit = settings.count * settings.tries
+        _write_manifest(places, generator, settings, key, records)  # from here on the folder is this generation's
         with progress(f"drawing {generator.defect}", settings.count) as tick:
             tick(accepted, "taken up") if accepted else None
             while accepted < settings.count and len(records) < limit:

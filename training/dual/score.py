@@ -115,7 +115,7 @@ def mask_alignment(net: FeatureNet, pairs: Sequence[Pair], good: Sequence[Pictur
 
 def _features(net: FeatureNet, picture: Picture) -> npt.NDArray[np.float32]:
     with torch.inference_mode():
-        found: npt.NDArray[np.float32] = net(torch.from_numpy(np.ascontiguousarray(picture))[None])[0].numpy()
+        found: npt.NDArray[np.float32] = net(torch.tensor(picture)[None])[0].numpy()
     return found
 
 
