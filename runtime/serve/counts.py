@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ def tally(counts: Counter[str]) -> dict[str, Any]:
 class DayCounts:
     """Verdicts a category since local midnight."""
 
-    def __init__(self, now: float, stored: dict[tuple[str, str], int]):
+    def __init__(self, now: float, stored: Mapping[tuple[str, str], int]):
         self.since = midnight(now)
         self._by_category: dict[str, Counter[str]] = {}
         for (category, verdict), count in stored.items():

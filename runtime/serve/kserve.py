@@ -140,7 +140,8 @@ def write_outputs(
         items, kind = values[name], kinds[name]
         about: dict[str, Any] = {"name": name, "datatype": kind, "shape": [len(items)]}
         default = bool(isinstance(overall, dict) and overall.get("binary_data_output"))
-        if (entry.get("parameters") or {}).get("binary_data", default):
+        parameters = entry.get("parameters")
+        if parameters.get("binary_data", default) if isinstance(parameters, dict) else default:
             blob = _to_binary(kind, items)
             about["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)

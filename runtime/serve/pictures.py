@@ -9,7 +9,7 @@ import re
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,18 +67,19 @@ class PictureStore:
             raise
         return digest
 
-    def release(self, digests: list[str]) -> None:
+    def release(self, digests: Sequence[str]) -> None:
         """End the hold of pictures, once their decision is recorded or given up."""
         with self._lock:
             self._held.subtract(digests)
             self._held += Counter()  # drops what has come to zero
 
-    def remove(self, digests: list[str]) -> None:
-        """Remove pictures that are not held."""
+    def remove(self, digests: Sequence[str]) -> int:
+        """Remove pictures, but for those that are held; how many went."""
         with self._lock:
-            for digest in digests:
-                if not self._held[digest]:
-                    self.path(digest).unlink(missing_ok=True)
+            free = [digest for digest in digests if not self._held[digest]]
+            for digest in free:
+                self.path(digest).unlink(missing_ok=True)
+        return len(free)
 
     def path(self, digest: str) -> Path:
         """Where a picture lies or would lie. ValueError for anything but a SHA-256 in lower-case hexadecimal."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_ad.errors import InputError
-from edge_ad.runtime.serve.decision import Decision, InspectionFailed, RegionBox, Verdict, utc_text
+from edge_ad.runtime.serve.decision import Decision, InspectionFailed, RegionBox, utc_text
 
 T = TypeVar("T")
 
@@ -200,10 +200,10 @@ class Records:
 
         return await self._on_reader(ask)
 
-    async def counts(self, since: float) -> dict[tuple[str, Verdict], int]:
+    async def counts(self, since: float) -> dict[tuple[str, str], int]:
         """How many decisions a category and verdict from a time on, seconds since the epoch."""
 
-        def ask() -> dict[tuple[str, Verdict], int]:
+        def ask() -> dict[tuple[str, str], int]:
             rows = self._read.execute(
                 "SELECT category, verdict, COUNT(*) FROM decisions WHERE time >= ? GROUP BY category, verdict", (since,)
             )
@@ -305,27 +305,32 @@ class Records:
     def _expire(self, older_than: float, max_bytes: int | None) -> list[str]:
         write = self._write
         with write:
-            gone = {row[0] for row in write.execute(
-                "SELECT sha256 FROM pictures JOIN decisions USING (seq) WHERE time < ?", (older_than,)
-            )}  # fmt: skip
+            old = "SELECT sha256 FROM pictures JOIN decisions USING (seq) WHERE time < ?"
+            gone = {row[0] for row in write.execute(old, (older_than,))}
             write.execute("DELETE FROM decisions WHERE time < ?", (older_than,))
             if max_bytes is not None:
-                sql = "SELECT COALESCE(SUM(bytes), 0) FROM (SELECT MAX(bytes) AS bytes FROM pictures GROUP BY sha256)"
-                excess = write.execute(sql).fetchone()[0] - max_bytes
-                rows = write.execute(
-                    "SELECT seq, kind, sha256, bytes FROM pictures JOIN decisions USING (seq) "
-                    "ORDER BY operator_verdict IS NOT NULL, seq"
-                ) if excess > 0 else iter(())  # fmt: skip
-                removed: list[tuple[int, str]] = []
-                for seq, kind, digest, size in rows:
-                    if excess <= 0:
-                        break
-                    removed.append((seq, kind))
-                    gone.add(digest)
-                    excess -= size
-                write.executemany("DELETE FROM pictures WHERE seq = ? AND kind = ?", removed)
+                gone |= self._expire_pictures(max_bytes)
         sql = "SELECT 1 FROM pictures WHERE sha256 = ? LIMIT 1"
         return [digest for digest in gone if write.execute(sql, (digest,)).fetchone() is None]
+
+    def _expire_pictures(self, max_bytes: int) -> set[str]:
+        write = self._write
+        total = "SELECT COALESCE(SUM(bytes), 0) FROM (SELECT MAX(bytes) AS bytes FROM pictures GROUP BY sha256)"
+        excess: int = write.execute(total).fetchone()[0] - max_bytes
+        removed: list[tuple[int, str]] = []
+        gone: set[str] = set()
+        oldest = (
+            "SELECT seq, kind, sha256, bytes FROM pictures JOIN decisions USING (seq) "
+            "ORDER BY operator_verdict IS NOT NULL, seq"
+        )
+        for seq, kind, digest, size in write.execute(oldest):
+            if excess <= 0:
+                break
+            removed.append((seq, kind))
+            gone.add(digest)
+            excess -= size
+        write.executemany("DELETE FROM pictures WHERE seq = ? AND kind = ?", removed)
+        return gone
 
     def _select(self, rest: str, values: Sequence[Any]) -> list[tuple[int, Decision]]:
         return select(self._read, rest, values)

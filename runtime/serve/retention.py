@@ -21,8 +21,7 @@ async def sweep(records: Records, pictures: PictureStore) -> int:
     digests = pictures.all()
     while chunk := await asyncio.to_thread(lambda: list(islice(digests, 1000))):
         orphans = await records.unknown(chunk)
-        await asyncio.to_thread(pictures.remove, orphans)
-        removed += len(orphans)
+        removed += await asyncio.to_thread(pictures.remove, orphans)
     return removed
 
 
@@ -32,8 +31,7 @@ async def expire(records: Records, pictures: PictureStore, options: StationOptio
         return 0
     older_than = 0.0 if options.keep_days is None else time.time() - 86_400 * options.keep_days
     gone = await records.expire(older_than, options.keep_bytes)
-    await asyncio.to_thread(pictures.remove, gone)
-    return len(gone)
+    return await asyncio.to_thread(pictures.remove, gone)
 
 
 async def keep_within(records: Records, pictures: PictureStore, options: StationOptions) -> None:

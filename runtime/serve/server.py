@@ -113,13 +113,14 @@ async def run(station: Station, network: Network) -> int:
 
 
 def _bind(network: Network) -> socket.socket:
-    """Bind the address, before anything is loaded."""
+    """Take the address, before anything is loaded."""
     family = socket.AF_INET6 if ":" in network.host else socket.AF_INET
     bound = socket.socket(family)
     if sys.platform != "win32":  # there it would let two stations share a port
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((network.host.strip("[]"), network.port))
+        bound.listen(512)  # who connects from now on waits for the server rather than being refused
     except OSError as error:
         bound.close()
         raise OptionError(

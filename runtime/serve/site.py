@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from starlette.formparsers import MultiPartException
 from starlette.staticfiles import StaticFiles
 
 from edge_ad.runtime.serve.access import COOKIE, SESSION_SECONDS, Access
@@ -52,11 +51,7 @@ def add_site(app: FastAPI, access: Access, metrics: Metrics) -> None:
 
     @router.post("/login")
     async def login(request: Request) -> Response:
-        try:
-            form = await request.form(max_files=0, max_fields=4, max_part_size=4096)
-        except MultiPartException:
-            form = None
-        token = None if form is None else form.get("token")
+        token = (await request.form(max_files=0, max_fields=4, max_part_size=4096)).get("token")
         if not isinstance(token, str) or not access.is_token(token.strip()):
             await asyncio.sleep(_PENALTY)
             return HTMLResponse(_LOGIN.format(message="That is not the token of this station."), 403)

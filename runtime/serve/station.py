@@ -24,7 +24,7 @@ from edge_ad.images import resize_image
 from edge_ad.runtime.clock import Clock
 from edge_ad.runtime.serve import render, retention
 from edge_ad.runtime.serve.batches import Batches, Job
-from edge_ad.runtime.serve.counts import DayCounts
+from edge_ad.runtime.serve.counts import DayCounts, midnight
 from edge_ad.runtime.serve.decision import (
     Decision,
     Expired,
@@ -137,8 +137,7 @@ class Station:
         if orphans := await retention.sweep(self.records, self.pictures):
             log("cleared pictures without a record", pictures=orphans)
         now = time.time()
-        self._counts = DayCounts(now, {})
-        self._counts = DayCounts(now, dict(await self.records.counts(self._counts.since)))
+        self._counts = DayCounts(now, await self.records.counts(midnight(now)))
         self._outboxes = [Outbox(sink, self.records) for sink in self._sinks]
         for outbox in self._outboxes:
             await outbox.begin()
@@ -185,7 +184,7 @@ class Station:
         except EdgeAdError as error:
             self.metrics.refused(type(error).__name__)
             if self._refusal_lines[type(error).__name__]():
-                log("refused", level="warning", kind=type(error).__name__, reason=str(error), source=source)
+                log("refused", level="warning", kind=type(error).__name__, source=source)
             raise
 
     def check_room(self) -> None:
@@ -268,6 +267,8 @@ class Station:
             self.pictures.release(held)
             self._leave_queue(request)
             self._done_with(request.product)
+            if held and not request.closing:
+                await self._in_pool(self.pictures.remove, await self.records.unknown(held))
 
     async def _prepare(self, request: _Request) -> Job:
         size = int(request.product.about["image_size"])

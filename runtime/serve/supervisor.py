@@ -53,6 +53,7 @@ class Supervisor:
         self._worker = Accelerator()
         await self._worker.start()
         self._up.set()
+        log("worker started", pid=self.pid)
         self._watching = asyncio.create_task(self._watch(), name="worker watch")
 
     async def worker(self) -> Accelerator:

@@ -29,7 +29,7 @@ def encode(header: dict[str, Any], arrays: Sequence[Array] = ()) -> list[bytes |
         array = np.ascontiguousarray(array)
         about = json.dumps({"dtype": array.dtype.str, "shape": array.shape}).encode()
         pieces.append(_LENGTH.pack(len(about)) + about)
-        pieces.append(memoryview(array.reshape(-1).view(np.uint8)))
+        pieces.append(array.reshape(-1).view(np.uint8).data)
     return pieces
 
 
@@ -43,7 +43,7 @@ def read_frame(stream: BinaryIO) -> Message | None:
             (size,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
             about = json.loads(_exactly(stream, size))
             array = np.empty(about["shape"], np.dtype(about["dtype"]))
-            _fill(stream, memoryview(array.reshape(-1).view(np.uint8)))
+            _fill(stream, array.reshape(-1).view(np.uint8).data)
             arrays.append(array)
     except EOFError:
         return None

@@ -1,0 +1,260 @@
+"""Records and pictures on disk: order, filters, retention, export, and two processes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from edge_ad.cli import run
+from edge_ad.dataset import load_dataset
+from edge_ad.errors import InputError
+from edge_ad.images import read_image
+from edge_ad.runtime.serve.decision import Decision, RegionBox, utc_text
+from edge_ad.runtime.serve.lock import lock_folder
+from edge_ad.runtime.serve.pictures import PictureStore, png
+from edge_ad.runtime.serve.records import Kept, Query, Records, connect, new_record_id, parse_time
+from edge_ad.runtime.serve.retention import sweep
+
+
+def decision(seconds: float, *, category: str = "ring", verdict: str = "good", source: str = "http") -> Decision:
+    return Decision(
+        record_id=new_record_id(seconds),
+        time=utc_text(seconds),
+        product="line",
+        category=category,
+        verdict=verdict,
+        score=seconds % 7,
+        threshold=3.5,
+        normalised=0.5,
+        regions=[RegionBox(x=1, y=2, width=3, height=4, area=5, peak=6.5)],
+        times={"total": 0.25},
+        bundle_sha256="0" * 64,
+        plan="grouped",
+        source=source,
+        width=8,
+        height=9,
+        drift=True,
+    )
+
+
+def picture(seed: int) -> bytes:
+    return png(np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8))
+
+
+def test_what_is_added_comes_back(tmp_path: Path) -> None:
+    async def story() -> None:
+        records = await Records.open(tmp_path)
+        one = decision(1000.125, source="folder:a.png")
+        await asyncio.gather(*(records.add(decision(float(i)), []) for i in range(50)))
+        seq = await records.add(one, [Kept("map", "b" * 64, 3), Kept("image", "a" * 64, 5)])
+        found = await records.get(one.record_id)
+        links = {"image": f"/v1/pictures/{'a' * 64}.png", "map": f"/v1/pictures/{'b' * 64}.png"}
+        assert found == one.model_copy(update={"pictures": links})
+        assert await records.of_source("folder:a.png") == found
+        assert await records.of_source("folder:b.png") is None
+        assert [number for number, _ in await records.after(seq - 2, 9)] == [seq - 1, seq]
+        assert await records.judge("nobody", "good", "") is None
+        await records.close()
+        again = await Records.open(tmp_path)
+        assert await again.get(one.record_id) == found
+        assert await again.last_seq() == seq == 51
+        await again.close()
+
+    asyncio.run(story())
+
+
+ROWS = st.lists(
+    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["good", "bad", "undecided"]), st.integers(0, 30)), max_size=25
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    ROWS,
+    st.sampled_from([None, "a", "c"]),
+    st.sampled_from([None, "good", "corrected"]),
+    st.none() | st.integers(0, 30),
+    st.none() | st.integers(0, 30),
+    st.integers(1, 6),
+)
+def test_pages_and_filters_give_each_record_once(tmp_path_factory, rows, category, verdict, since, until, limit) -> None:
+    async def story() -> None:
+        records = await Records.open(tmp_path_factory.mktemp("records"))
+        kept = []
+        for i, (name, decided, seconds) in enumerate(rows):
+            one = decision(float(seconds), category=name, verdict=decided)
+            await records.add(one, [])
+            if i % 3 == 0:
+                one = await records.judge(one.record_id, "bad", "") or one
+            kept.append(one)
+        expected = [
+            one
+            for one in reversed(kept)
+            if category in (None, one.category)
+            and (verdict is None or (one.operator_verdict not in (None, one.verdict) if verdict == "corrected" else one.verdict == verdict))
+            and (since is None or parse_time(one.time, "") >= since)
+            and (until is None or parse_time(one.time, "") < until)
+        ]  # fmt: skip
+        pages, before = [], None
+        while True:
+            page = await records.find(Query(limit, before, category, verdict, since, until))
+            pages += page
+            if len(page) < limit:
+                break
+            before = page[-1].record_id
+        assert pages == expected
+        await records.close()
+
+    asyncio.run(story())
+
+
+@given(st.floats(0, 4e9), st.floats(0, 4e9))
+def test_record_ids_sort_by_time_and_times_come_back(a: float, b: float) -> None:
+    first, second = sorted((a, b))
+    if int(first * 1000) < int(second * 1000):
+        assert new_record_id(first) < new_record_id(second)
+    assert new_record_id(a) != new_record_id(a)
+    assert abs(parse_time(utc_text(a), "time") - a) <= 0.001
+
+
+def test_retention_keeps_what_is_judged_and_what_is_shared(tmp_path: Path) -> None:
+    async def story() -> None:
+        records = await Records.open(tmp_path)
+        store = PictureStore(tmp_path / "pictures")
+        files = [picture(seed) for seed in range(4)]
+        size = len(files[0])
+        digests = [store.put(data) for data in files]
+        store.release(digests)
+        #          old     judged  plain   shares the picture of the old one
+        for when, which in ((10.0, 0), (200.0, 1), (300.0, 2), (400.0, 0), (500.0, 3)):
+            one = decision(when)
+            await records.add(one, [Kept("image", digests[which], size)])
+            if which == 1:
+                await records.judge(one.record_id, "good", "")
+        assert await records.expire(100.0, None) == []  # the old one's picture is another's too
+        assert await records.last_seq() == 5
+        assert len(await records.find(Query(limit=9))) == 4
+        gone = await records.expire(0.0, 2 * size)
+        assert set(gone) == {digests[2], digests[0]}
+        store.remove(gone)
+        assert [store.find(digest) is not None for digest in digests] == [False, True, False, True]
+        left = {bool(one.pictures): one.operator_verdict for one in await records.find(Query(limit=9))}
+        assert left[True] in ("good", None)
+        assert await records.expire(0.0, 2 * size) == []
+        stray = store.put(picture(9))
+        assert await sweep(records, store) == 0  # held: its decision may be about to come
+        store.release([stray])
+        assert await sweep(records, store) == 1
+        assert store.find(stray) is None
+        assert store.find(digests[1]) is not None
+        await records.close()
+
+    asyncio.run(story())
+
+
+def test_a_picture_is_kept_once_and_under_its_hash_only(tmp_path: Path) -> None:
+    store = PictureStore(tmp_path)
+    digest = store.put(picture(1))
+    assert store.put(picture(1)) == digest
+    store.release([digest])
+    store.remove([digest])
+    assert store.find(digest) is not None  # still held once
+    store.release([digest])
+    store.remove([digest])
+    assert list(store.all()) == []
+    for name in ("", "../x", digest.upper(), digest[:-1], digest + "0", digest + "\n"):
+        assert store.find(name) is None
+        with pytest.raises(ValueError, match="not a SHA-256"):
+            store.path(name)
+
+
+def test_other_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "records.sqlite").write_text("no database" * 100)
+    with pytest.raises(InputError, match="cannot be opened as records"):
+        asyncio.run(Records.open(tmp_path))
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    connection = connect(newer / "records.sqlite")
+    connection.execute("PRAGMA user_version = 9")
+    connection.close()
+    with pytest.raises(InputError, match="schema 9"):
+        asyncio.run(Records.open(newer))
+    held = lock_folder(tmp_path / "one")
+    with pytest.raises(InputError, match="another station"):
+        lock_folder(tmp_path / "one")
+    held.close()
+    lock_folder(tmp_path / "one").close()
+    for text in ("", "2026-13-01", "now"):
+        with pytest.raises(InputError, match="is not a time"):
+            parse_time(text, "since")
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A station's folder with 30 good, 6 bad and 2 undecided parts; two good were rejected, one bad was passed."""
+
+    async def story() -> None:
+        folder = tmp_path / "station"
+        records = await Records.open(folder)
+        store = PictureStore(folder / "pictures")
+        for i in range(38):
+            verdict = "undecided" if i >= 36 else "bad" if i % 6 == 5 else "good"
+            one = decision(1000.0 + i, verdict=verdict, category="weave" if i % 2 else "ring")
+            data = picture(i)
+            digest = store.put(data)
+            await records.add(one, [Kept("image", digest, len(data))])
+            if i in (5, 11, 12):
+                await records.judge(one.record_id, "bad" if i == 12 else "good", "seen")
+        await records.close()
+
+    asyncio.run(story())
+    return tmp_path / "station"
+
+
+def test_records_become_a_data_set(recorded: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "data"
+    assert run(["records", "export", str(recorded), "--out", str(out), "--test-share", "0.4"]) == 0
+    assert "31 good and 5 bad images" in capsys.readouterr().out
+    dataset = load_dataset(out, need_test=True)
+    assert dataset.names == ["ring", "weave"]
+    bad = [sample for category in dataset.categories for sample in category.test if sample.is_bad]
+    assert len(bad) == 5
+    train = sum(len(category.train_good) for category in dataset.categories)
+    test = sum(not sample.is_bad for category in dataset.categories for sample in category.test)
+    assert train + test == 31
+    assert 5 <= test <= 20
+    rows = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    assert len(rows) == 36
+    first = next(path for path in dataset["ring"].train_good)
+    row = next(row for row in rows if row["record_id"] == first.stem)
+    number = round(parse_time(row["time"], "time") - 1000)
+    assert np.array_equal(read_image(first), np.asarray(Image.open(io.BytesIO(picture(number)))))
+    assert run(["records", "export", str(recorded), "--out", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    few = tmp_path / "few"
+    assert run(["records", "export", str(recorded), "--out", str(few), "--judged-only", "--category", "weave"]) == 0
+    assert "2 good and 0 bad" in capsys.readouterr().out
+    assert run(["records", "export", str(recorded), "--out", str(tmp_path / "x"), "--since", "2030-01-01"]) == 1
+    assert not (tmp_path / "x").exists()
+    assert run(["records", "export", str(tmp_path), "--out", str(tmp_path / "x")]) == 1
+    assert "has no records.sqlite" in capsys.readouterr().err
+
+
+def test_a_data_set_is_written_while_the_station_writes(recorded: Path, tmp_path: Path) -> None:
+    async def story() -> None:
+        records = await Records.open(recorded)
+        await records.add(decision(time.time()), [])
+        assert await asyncio.to_thread(run, ["records", "export", str(recorded), "--out", str(tmp_path / "data")]) == 0
+        await records.add(decision(time.time()), [])
+        await records.close()
+
+    asyncio.run(story())
