@@ -19,7 +19,7 @@ def student_quantile(probability: float, freedom: float) -> float:
         return 0.0
     tail = min(probability, 1 - probability)
     # from the end of the tail, on a grid that is fine there: u = π/2 - |θ|
-    u = np.concatenate([[0.0], np.geomspace(1e-12, math.pi / 2, 20001)])
+    u = np.concatenate([[0.0], np.geomspace(1e-10, math.pi / 2, 50001)])
     density = np.sin(u) ** (freedom - 1)
     mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(u))])
     place = float(np.interp(tail, mass / (2 * mass[-1]), u))
