@@ -16,7 +16,7 @@ PYTEST := cd $(OUTSIDE) && HF_HUB_OFFLINE=1 $(BIN)/pytest -c $(ROOT)/pyproject.t
 	--import-mode=importlib -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench lint install clean
+.PHONY: help demo test test-slow test-tools bench lint install clean
 
 help: ## show these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -24,11 +24,29 @@ help: ## show these lines
 demo: install ## the whole way on drawn products (DATA=folder takes your own), report in demo/
 	cd $(OUTSIDE) && $(BIN)/edge-ad demo --out "$(abspath $(DEMO_OUT))" $(if $(DATA),--data "$(abspath $(DATA))")
 
-test: lint ## ruff, mypy, import contracts and the tests
+test: lint test-tools ## ruff, mypy, import contracts and the tests
 	$(PYTEST) -m "not slow" $(ROOT)/tests
 
 test-slow: install ## the tests that take minutes
 	$(PYTEST) -m slow $(ROOT)/tests
+
+# Chromium and mosquitto, which the station's tests drive: installed where apt is and may; elsewhere those tests skip.
+# Never fails, and does nothing where both are there.
+test-tools:
+	@need=; \
+	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| need="$$need chromium"; \
+	PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto >/dev/null || need="$$need mosquitto"; \
+	test -n "$$need" || exit 0; \
+	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		echo "installing$$need for the tests of the station"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		install="timeout 600 apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=60 install"; \
+		{ $$install $$need || { timeout 120 apt-get -qq update && $$install $$need; }; } >/dev/null 2>&1 && exit 0; \
+		echo "apt could not install$$need: the tests that need it are skipped"; \
+	else \
+		echo "the tests that need$$need are skipped: install it with the system's package manager"; \
+	fi
 
 bench: install ## the benchmarks
 	$(PYTEST) -o python_files='bench_*.py' $(ROOT)/benchmarks
