@@ -16,7 +16,7 @@ PYTEST := cd $(OUTSIDE) && HF_HUB_OFFLINE=1 $(BIN)/pytest -c $(ROOT)/pyproject.t
 	--import-mode=importlib -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-tools bench lint install clean
+.PHONY: help demo test test-slow test-tools bench bench-compare lint install clean
 
 help: ## show these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -48,8 +48,11 @@ test-tools:
 		echo "the tests that need$$need are skipped: install it with the system's package manager"; \
 	fi
 
-bench: install ## the benchmarks
-	$(PYTEST) -o python_files='bench_*.py' $(ROOT)/benchmarks
+bench: install ## the benchmarks; the numbers are kept in .benchmarks/
+	$(PYTEST) -o python_files='bench_*.py' --benchmark-storage=$(ROOT)/.benchmarks --benchmark-autosave $(ROOT)/benchmarks
+
+bench-compare: ## compares the last two runs of bench and fails on a loss over 10 %
+	@$(BIN)/python $(ROOT)/benchmarks/compare.py $(ROOT)/.benchmarks
 
 lint: install ## ruff, mypy and the import contracts, no tests
 	$(BIN)/ruff check .

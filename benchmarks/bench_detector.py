@@ -1,18 +1,32 @@
-"""Seconds of the grouped plan on nano, one image and four: `make bench`. The base as it is, on two drawn products."""
+"""The detector on nano, the base as it is, on two drawn products: `make bench`.
+
+Whole inspections by provider and batch, the graphs that take the time, loading, and large matrix products: the
+yardstick by which `compare.py` tells a slower program from a slower machine.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from edge_ad.bundle import Bundle
 from edge_ad.dataset import load_dataset
 from edge_ad.export.pipeline import export_run
 from edge_ad.images import read_image
 from edge_ad.runtime import Detector
+from edge_ad.runtime.gemm import gemm_model
+from edge_ad.runtime.sessions.base import SessionOptions
+from edge_ad.runtime.sessions.choose import open_session
 from edge_ad.training.pretrain.draw.demo import write_demo_set
 from edge_ad.training.train import TrainSettings, train
+
+PROVIDERS = ["cpu", "openvino"]
+# rows as the grouped plan gives them for one image
+ROWS = {"encoder": 1, "denoiser": 14, "decoder": 5, "features": 1}
 
 
 @pytest.fixture(scope="session")
@@ -29,15 +43,53 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "bundle", folder / "data"
 
 
+@pytest.fixture(params=PROVIDERS)
+def provider(request: pytest.FixtureRequest) -> str:
+    """Each provider that is installed."""
+    if request.param == "openvino":
+        pytest.importorskip("openvino")
+    return str(request.param)
+
+
 @pytest.mark.parametrize("count", [1, 4])
-@pytest.mark.parametrize("provider", ["cpu", "openvino"])
-def test_inspect(benchmark, station: tuple[Path, Path], provider: str, count: int) -> None:
+def test_inspect(benchmark: Any, station: tuple[Path, Path], provider: str, count: int) -> None:
     """`inspect_batch` of `count` images, after one warm-up."""
     bundle, data = station
     detector = Detector.load(bundle, provider=provider)
-    category = load_dataset(data)["gel_pod"]
-    images = [read_image(sample.path) for sample in category.test[:count]]
+    images = [read_image(sample.path) for sample in load_dataset(data)["gel_pod"].test[:count]]
+    assert len(images) == count
     found = benchmark.pedantic(
         detector.inspect_batch, args=(images, ["gel_pod"] * count), rounds=5, warmup_rounds=1, iterations=1
     )
     assert len(found) == count
+
+
+@pytest.mark.parametrize("graph", ROWS)
+def test_graph(benchmark: Any, station: tuple[Path, Path], provider: str, graph: str) -> None:
+    """One run of one graph."""
+    with Bundle.open(station[0]) as opened:
+        entry = opened.graph(graph)
+        session = open_session(graph, opened.file(entry.file), entry, provider, SessionOptions())
+    sizes = dict.fromkeys("BNKV", ROWS[graph]) | {"P": 1}
+    feeds = {
+        spec.name: np.zeros([axis if isinstance(axis, int) else sizes[axis] for axis in spec.shape], spec.dtype)
+        for spec in entry.inputs
+    }
+    benchmark.pedantic(session.run, args=(feeds,), rounds=5, warmup_rounds=1, iterations=1)
+
+
+def test_load(benchmark: Any, station: tuple[Path, Path], provider: str) -> None:
+    """From the bundle's folder to a detector that is ready: hashes checked, graphs compiled."""
+    benchmark.pedantic(Detector.load, args=(station[0],), kwargs={"provider": provider}, rounds=5, warmup_rounds=1)
+
+
+def test_yardstick(benchmark: Any, tmp_path: Path, provider: str) -> None:
+    """Sixteen products of 1,024 x 1,024 matrices through the same provider."""
+    from edge_ad.bundle import Graph, TensorSpec
+
+    (tmp_path / "gemm.onnx").write_bytes(gemm_model(1024, 16, "float32"))
+    spec = TensorSpec(name="x", dtype="float32", shape=(1024, 1024))
+    entry = Graph(file="gemm.onnx", inputs=(spec,), outputs=(spec.model_copy(update={"name": "y"}),))
+    session = open_session("denoiser", tmp_path / "gemm.onnx", entry, provider, SessionOptions())
+    feeds = {"x": np.ones((1024, 1024), np.float32)}
+    benchmark.pedantic(session.run, args=(feeds,), rounds=9, warmup_rounds=1, iterations=1)
