@@ -21,7 +21,6 @@ from edge_ad.progress import progress
 from edge_ad.training.features import FeatureNet
 from edge_ad.training.foreground import (
     TEXTURE_EVIDENCE,
-    border_distance,
     foregrounds,
     padded_features,
     texture_signs,
@@ -81,7 +80,7 @@ def main(pictures: int, textures: tuple[Path, ...], objects: tuple[Path, ...], s
         for name in PRETRAIN:
             for seed in range(pictures):
                 image = np.asarray(draw(seed, name, SIZE)[1].image)
-                values.append(texture_signs(border_distance(padded_features([image], net))[0]))
+                values.append(texture_signs(padded_features([image], net)[0]))
                 names.append(name)
                 tick(1, name)
     numbers, families = np.array(values), np.array(names)

@@ -34,8 +34,9 @@ def augment(image: Picture, foreground: Bools, info: CategoryInfo, rng: np.rando
         image, foreground = image[:, ::-1], foreground[:, ::-1]
     degrees = {"free": 45.0, "small": _SMALL_DEGREES, "quarter": _SMALL_DEGREES, "none": 0.0}[info.turn]
     angle = float(rng.uniform(-degrees, degrees))
-    scale = float(rng.uniform(0.94, 1.06))
-    shift = rng.uniform(-0.03, 0.03, 2) * len(image)
+    scale, shift = float(rng.uniform(0.94, 1.06)), rng.uniform(-0.03, 0.03, 2) * len(image)
+    if not info.scale:  # drawn all the same, so that a switch leaves the rest of the view as it is
+        scale, shift = 1.0, np.zeros(2)
     image = _warp(np.ascontiguousarray(image), angle, scale, shift, Image.Resampling.BICUBIC)
     foreground = (
         _warp(np.ascontiguousarray(foreground).astype(np.uint8), angle, scale, shift, Image.Resampling.NEAREST) > 0

@@ -18,7 +18,7 @@ PADDING = 32
 """Pixels by which pictures are mirrored outwards: with the network's own zeros there, all borders look alike, and the
 middle of a texture would seem far from them."""
 
-TEXTURE_EVIDENCE = (6.2, -3.3, -8.9)
+TEXTURE_EVIDENCE = (4.4, -3.2, -5.3)
 """Constant and weights of `texture_evidence`: a logistic regression on drawn surfaces and products, rounded. The script
 benchmarks/foreground.py fits them again and measures how often they are right."""
 
@@ -29,11 +29,12 @@ def _normalised(features: Tensor) -> Tensor:
     return moved / moved.norm(dim=-1, keepdim=True).clamp_min(1e-6)
 
 
-def border_distance(features: list[Tensor]) -> npt.NDArray[np.float32]:
+def border_distance(features: list[Tensor], on_border: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """How far each patch is from the background that the borders of all shots show.
 
     Args:
         features: one tensor C,h,w a shot.
+        on_border: bool h,w, the patches that count as border; see `ring`.
 
     Returns:
         float32 N,h,w: cosine distance to the nearest border patch of another place (a patch is compared with those at
@@ -42,11 +43,11 @@ def border_distance(features: list[Tensor]) -> npt.NDArray[np.float32]:
     shots = [_normalised(f) for f in features]
     side = shots[0].shape[0]
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    on_border = torch.from_numpy(_ring(side))
-    places = torch.stack([rows, columns], -1)[on_border].float()
+    chosen = torch.from_numpy(on_border)
+    places = torch.stack([rows, columns], -1)[chosen].float()
     everywhere = torch.stack([rows, columns], -1).reshape(-1, 2).float()
     near = torch.cdist(everywhere, places, p=float("inf")) < side / 4
-    bank = [shot[on_border] for shot in shots]
+    bank = [shot[chosen] for shot in shots]
     maps = []
     for index, shot in enumerate(shots):
         nearest = torch.full((side * side,), 2.0)
@@ -59,34 +60,41 @@ def border_distance(features: list[Tensor]) -> npt.NDArray[np.float32]:
     return np.stack(maps).astype(np.float32)
 
 
-def _ring(side: int) -> npt.NDArray[np.bool_]:
-    """bool side,side: the patches at the border, a sixteenth of the side wide."""
-    ring = max(1, side // 16)
-    inside = np.zeros((side, side), bool)
-    inside[ring : side - ring, ring : side - ring] = True
-    return ~inside
+def ring(side: int, depth: int, width: int) -> npt.NDArray[np.bool_]:
+    """bool side,side: the patches at least `depth` and less than `depth + width` patches from the border."""
+    place = np.minimum(np.arange(side), np.arange(side)[::-1])
+    distance = np.minimum(place[:, None], place[None])
+    found: npt.NDArray[np.bool_] = (distance >= depth) & (distance < depth + width)
+    return found
 
 
-def texture_signs(distance: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """The two signs of an object in a picture's own `border_distance`, float32 h,w.
+def texture_signs(features: Tensor) -> tuple[float, float]:
+    """The two signs of an object in a picture's features, C,h,w.
+
+    The border here is a ring a little inside: patches at the very edge have seen their own mirror image, in which a
+    slanted rib becomes a chevron, so that all edges look alike and the middle of a ribbed surface far from them.
 
     Returns:
-        The logarithm of how many times its most distant patches (the 95th percentile) are as far from the border as
-        border patches are from each other (their median), and the cosine distance of those patches.
+        The logarithm of how many times the most distant patches (the 95th percentile) are as far from the ring as the
+        ring's patches are from each other (their median), and the cosine distance of those patches.
     """
-    far = float(np.quantile(distance, 0.95))
-    border = float(np.median(distance[_ring(len(distance))]))
-    return float(np.log(max(far, 1e-6) / max(border, 1e-6))), far
+    side = features.shape[-1]
+    depth = side // 16
+    on_ring = ring(side, depth, max(1, side // 32))
+    distance = border_distance([features], on_ring)[0]
+    far = float(np.quantile(distance[depth : side - depth, depth : side - depth], 0.95))
+    near = float(np.median(distance[on_ring]))
+    return float(np.log(max(far, 1e-6) / max(near, 1e-6))), far
 
 
-def texture_evidence(distance: npt.NDArray[np.float32]) -> float:
-    """Log odds that a picture is of a texture, from its own `border_distance`, float32 h,w.
+def texture_evidence(features: Tensor) -> float:
+    """Log odds that a picture is of a texture, from its features C,h,w.
 
     A very regular surface shows the first sign of an object without the second, since its border patches hardly differ;
     a product before a cluttered background the second without much of the first.
     """
     constant, *weights = TEXTURE_EVIDENCE
-    return constant + sum(weight * sign for weight, sign in zip(weights, texture_signs(distance), strict=True))
+    return constant + sum(weight * sign for weight, sign in zip(weights, texture_signs(features), strict=True))
 
 
 def otsu(values: npt.NDArray[np.float32]) -> float:
@@ -120,9 +128,10 @@ def foregrounds(
         return everything, True
     features = padded_features(images, net)
     # each picture by itself, as the weights were fitted
-    if kind == "auto" and np.mean([texture_evidence(border_distance([one])[0]) for one in features]) > 0:
+    if kind == "auto" and np.mean([texture_evidence(one) for one in features]) > 0:
         return everything, True
-    maps = border_distance(features)
+    side = features[0].shape[-1]
+    maps = border_distance(features, ring(side, 0, max(1, side // 16)))
     level = otsu(maps)
     cell = size // maps.shape[-1]
     found = []

@@ -28,6 +28,7 @@ class CategoryInfo:
         kind: "object", "texture", or "auto" (decided from the pictures).
         turn: the rotation that augmentation may apply.
         mirror: whether a mirrored product is a normal product.
+        scale: whether size and place in the picture may vary a little.
         colour: whether brightness and contrast may vary.
     """
 
@@ -36,6 +37,7 @@ class CategoryInfo:
     kind: str = "auto"
     turn: Turn = "small"
     mirror: bool = False
+    scale: bool = True
     colour: bool = True
 
 
@@ -69,6 +71,7 @@ def _check(path: Path, name: str, section: dict[str, Any]) -> None:
         "kind": section.get("kind", "auto") not in _KINDS and f"one of {', '.join(_KINDS)}",
         "turn": section.get("turn", "none") not in get_args(Turn) and f"one of {', '.join(get_args(Turn))}",
         "mirror": not isinstance(section.get("mirror", True), bool) and "true or false",
+        "scale": not isinstance(section.get("scale", True), bool) and "true or false",
         "colour": not isinstance(section.get("colour", True), bool) and "true or false",
     }
     for key in section:
@@ -103,6 +106,7 @@ def category_info(
         kind=entry["kind"],
         turn=entry["turn"],
         mirror=bool(entry["mirror"]),
+        scale=bool(entry["scale"]),
         colour=bool(entry["colour"]),
     )
 

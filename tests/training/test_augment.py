@@ -11,8 +11,8 @@ seeds = st.integers(0, 2**32 - 1)
 ALL = np.ones((SIZE, SIZE), bool)
 
 
-def info(turn="none", mirror=False, colour=False):
-    return CategoryInfo("part", ("A perfect part.",), turn=turn, mirror=mirror, colour=colour)
+def info(turn="none", mirror=False, colour=False, scale=True):
+    return CategoryInfo("part", ("A perfect part.",), turn=turn, mirror=mirror, colour=colour, scale=scale)
 
 
 def coordinates():
@@ -45,6 +45,15 @@ def test_with_every_switch_off_only_scale_and_shift_are_left(seed):
     assert 1 / 1.09 < matrix[0, 0] < 1 / 0.91
     assert abs(matrix[0, 0] - matrix[1, 1]) < 0.04  # Pillow's bicubic kernel bends a ramp a little
     assert np.abs(centre - (SIZE - 1) / 2).max() < 0.03 * SIZE / 0.94 + 0.3
+
+
+@given(seeds)
+@settings(max_examples=10, deadline=None)
+def test_with_scale_off_too_the_view_is_the_shot(seed):
+    foreground = coordinates()[..., 0] > 90
+    out, mask = augment(coordinates(), foreground, info(scale=False), np.random.default_rng(seed))
+    np.testing.assert_array_equal(out, coordinates())
+    np.testing.assert_array_equal(mask, foreground)
 
 
 def test_colour_off_leaves_colours():

@@ -5,7 +5,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
 from edge_ad.training.features import FeatureNet  # noqa: E402
-from edge_ad.training.foreground import border_distance, foregrounds, otsu, texture_evidence  # noqa: E402
+from edge_ad.training.foreground import border_distance, foregrounds, otsu, ring, texture_evidence, texture_signs  # noqa: E402
 from edge_ad.training.masks import iou  # noqa: E402
 
 
@@ -42,7 +42,7 @@ def test_the_products_of_the_demo_are_found(net, name):
     assert min(iou(a, b) for a, b in zip(found, truth, strict=True)) > 0.75
 
 
-@pytest.mark.parametrize("family", ["twill", "granite", "printed", "ribbed_metal", "perforated_metal"])
+@pytest.mark.parametrize("family", ["twill", "wire_mesh", "granite", "brushed_metal", "ribbed_metal"])
 def test_a_surface_is_judged_a_texture_and_is_all_foreground(net, family):
     from edge_ad.training.pretrain.draw.families import draw
 
@@ -80,7 +80,7 @@ def test_border_distance_by_loops():
     features = [torch.randn(5, side, side, generator=generator) for _ in range(2)]
     units = [f.double().numpy() / np.linalg.norm(f.double().numpy(), axis=0) for f in features]
     border = [(r, c) for r in range(side) for c in range(side) if r in (0, side - 1) or c in (0, side - 1)]
-    maps = border_distance(features)
+    maps = border_distance(features, ring(side, 0, 1))
     assert maps.dtype == np.float32
     slow = np.full((2, side, side), np.inf)
     for shot in range(2):
@@ -95,27 +95,30 @@ def test_border_distance_by_loops():
     np.testing.assert_allclose(maps, slow, atol=1e-5)
 
 
-def test_texture_evidence_by_sorting():
-    rng = np.random.default_rng(0)
-    distance = rng.random((16, 16)).astype(np.float32)
-    border = sorted(float(distance[r, c]) for r in range(16) for c in range(16) if min(r, c) == 0 or max(r, c) == 15)
-    everywhere = sorted(float(value) for value in distance.flat)
-    place = 0.95 * 255
-    far = everywhere[int(place)] + (place - int(place)) * (everywhere[int(place) + 1] - everywhere[int(place)])
-    median = (border[len(border) // 2 - 1] + border[len(border) // 2]) / 2
-    expected = 6.2 - 3.3 * np.log(far / median) - 8.9 * far
-    assert abs(texture_evidence(distance) - expected) < 1e-5
+@pytest.mark.parametrize(("side", "depth", "width"), [(32, 2, 1), (8, 0, 1), (64, 4, 2)])
+def test_signs_and_evidence_by_loops(side, depth, width):
+    """Also that the ring keeps its place relative to the picture."""
+    features = torch.randn(4, side, side, generator=torch.Generator().manual_seed(side)) + 1
 
+    def place(r, c):
+        return min(r, c, side - 1 - r, side - 1 - c)
 
-def test_what_speaks_for_an_object():
-    """Something far from the border; not a very regular surface, whose borders hardly differ from each other."""
-    flat = np.full((32, 32), 0.02, np.float32)
-    regular, clear = flat.copy(), flat.copy()
-    regular[8:24, 8:24] = 0.06
-    clear[8:24, 8:24] = 0.7
-    assert texture_evidence(flat) > 0
-    assert texture_evidence(regular) > 0
-    assert texture_evidence(clear) < 0
+    cells = [(r, c) for r in range(side) for c in range(side)]
+    border = [cell for cell in cells if depth <= place(*cell) < depth + width]
+    assert {tuple(cell) for cell in np.argwhere(ring(side, depth, width)).tolist()} == set(border)
+    units = (features / features.norm(dim=0)).numpy().astype(np.float64)
+    bank = np.stack([units[:, r, c] for r, c in border])
+    nearest = {}
+    for r, c in cells:
+        far_away = [max(abs(r - y), abs(c - x)) >= side / 4 for y, x in border]
+        nearest[r, c] = 1 - (bank[far_away] @ units[:, r, c]).max()
+    inside = sorted(value for cell, value in nearest.items() if place(*cell) >= depth)
+    at = 0.95 * (len(inside) - 1)
+    far = inside[int(at)] + (at - int(at)) * (inside[int(at) + 1] - inside[int(at)])
+    near = np.median([nearest[cell] for cell in border])
+    signs = texture_signs(features)
+    assert signs == pytest.approx((np.log(far / near), far), abs=1e-4)
+    assert texture_evidence(features) == pytest.approx(4.4 - 3.2 * signs[0] - 5.3 * signs[1], abs=1e-6)
 
 
 def test_otsu_separates_two_classes_as_every_threshold_tried_one_by_one():

@@ -79,7 +79,7 @@ def test_a_users_table_lies_over_the_shipped_one(tmp_path):
         (b"[bottle]\ndetail = [1]\n", "detail must be a list of texts"),
         (b'[bottle]\nmirror = "yes"\n', "mirror must be true or false"),
         (b"[bottle]\nname = 1\n", "name must be a text"),
-        (b"[bottle]\nturns = 1\n", "unknown key turns; the keys are name, detail, kind, turn, mirror, colour"),
+        (b"[bottle]\nturns = 1\n", "unknown key turns; the keys are name, detail, kind, turn, mirror, scale, colour"),
     ],
 )
 def test_a_broken_table_is_one_sentence_with_its_name(content, says, tmp_path):

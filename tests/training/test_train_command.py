@@ -139,8 +139,9 @@ def test_options_reach_the_settings(base_folder):
     assert settings("--lora") == default_settings("nano", full=False)
     found = settings(
         "--views", "9", "--epochs", "7", "--batch", "4", "--lr", "0.1", "--ema", "0.5", "--masks", "random",
-        "--clip", "2", "--plan-mask-share", "0.25", "--decoder-epochs", "3", "--decoder-batch", "2", "--decoder-lr", "0.2",
-        "--decoder-crop", "64", "--foreground", "masks", "--foreground-method", "object", "--mixed-precision", "no",
+        "--clip", "2", "--plan-mask-share", "0.25", "--decoder-epochs", "3", "--decoder-batch", "2",
+        "--decoder-lr", "0.2", "--decoder-crop", "64", "--foreground", "masks",
+        "--foreground-method", "object", "--mixed-precision", "no",
         "--accumulate", "2", "--gradient-checkpointing", "--rank", "3", "--targets", "to_q, to_v", "--size", "96",
     )  # fmt: skip
     assert found.denoiser == replace(
