@@ -84,13 +84,16 @@ class Camera:
     def _read(self, cv2: Any) -> None:
         failures = 0
         while not self._stop.is_set():
-            capture = self._open(cv2)
             frames = 0
             try:
-                if capture.isOpened():
-                    frames = self._grab(cv2, capture)
-            finally:
-                capture.release()
+                capture = self._open(cv2)
+                try:
+                    if capture.isOpened():
+                        frames = self._grab(cv2, capture)
+                finally:
+                    capture.release()
+            except Exception as error:  # OpenCV's own, on a driver's odd answers: the camera may be sound the next time
+                log("camera failed", level="error", source=self.name, reason=type(error).__name__)
             if self._stop.is_set():
                 return
             if frames and self._is_file():
@@ -138,7 +141,8 @@ class Camera:
 class CameraSource:
     """Keeps a camera running; with `every`, inspects a picture each so many seconds.
 
-    A picture for which the station has no room is skipped: the next one comes. Without `every` the camera only takes
+    One picture is in the station at a time: where that takes longer, pictures come as fast as they are decided. One for
+    which there is no room is skipped. Without `every` the camera only takes
     pictures for a trigger.
     """
 
@@ -161,9 +165,7 @@ class CameraSource:
                 due = max(due + self._every, time.monotonic())
                 try:
                     image = await asyncio.to_thread(self._camera.picture)
-                    await station.inspect(
-                        image, self._category, product=self._product, source=self.name, deadline_s=max(self._every, 1.0)
-                    )
+                    await station.inspect(image, self._category, product=self._product, source=self.name)
                 except Overloaded:
                     log("picture skipped", level="warning", source=self.name, reason="the station is busy")
                 except EdgeAdError as error:

@@ -28,7 +28,7 @@ export function liveView(section, { openDetail, judged }) {
   const heading = h("h1", { class: "word" });
   const shape = h("div", { class: "shape" });
   const facts = h("div", { class: "facts" });
-  const panel = h("div", { class: "verdict waiting" }, shape, h("div", { class: "told" }, heading, facts));
+  const panel = h("div", { class: "verdict waiting" }, h("div", { class: "headline" }, shape, heading), facts);
   const heard = h("p", { class: "unseen", role: "status" });
   const holdButton = h("button", { type: "button", class: "hold", "aria-pressed": "false", onclick: () => hold(!held) }, text("hold"));
   const operator = operatorButtons(judged, { extra: holdButton });

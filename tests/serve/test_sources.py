@@ -1,0 +1,423 @@
+"""Sources against a real station: a watched folder, a camera (video file and network stream), a trigger by MQTT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.server
+import io
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from edge_ad.errors import EdgeAdError, InputError
+from edge_ad.runtime.serve.broker import parse_broker
+from edge_ad.runtime.serve.config import build_sources, read_config
+from edge_ad.runtime.serve.decision import Decision
+from edge_ad.runtime.serve.sources.camera import Camera, CameraSource, address_with
+from edge_ad.runtime.serve.sources.folder import FolderSource
+from edge_ad.runtime.serve.sources.journal import Identity, Journal
+from edge_ad.runtime.serve.sources.trigger import MqttTrigger, TriggeredCamera, parse_trigger
+
+SECONDS = 60.0  # long, for a busy machine; a test that passes does not wait
+
+
+def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.02)
+
+
+def png(picture: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG")
+    return out.getvalue()
+
+
+class Running:
+    """A station on an event loop of its own thread."""
+
+    def __init__(self, bundle: Path, folder: Path):
+        pytest.importorskip("fastapi", reason="needs the serve extra")
+        from edge_ad.runtime.serve.options import StationOptions
+        from edge_ad.runtime.serve.station import Station
+
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        options = StationOptions(folder, provider="cpu", threads=1, allow_uncalibrated=True, deadline=SECONDS)
+
+        async def start() -> Station:
+            station = Station(options, {"tiny": bundle})
+            await station.start()
+            return station
+
+        self.station = self.do(start())
+
+    def do(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(2 * SECONDS)
+
+    def records(self, source: str) -> list[Decision]:
+        from edge_ad.runtime.serve.records import Query
+
+        return [one for one in self.do(self.station.records.find(Query(limit=500))) if one.source.startswith(source)]
+
+    @contextmanager
+    def source(self, source) -> Iterator[None]:
+        async def start():
+            stop = asyncio.Event()
+            return stop, asyncio.create_task(source.run(self.station, stop))
+
+        stop, task = self.do(start())
+        try:
+            yield
+        finally:
+            self.loop.call_soon_threadsafe(stop.set)
+            self.do(asyncio.wait_for(asyncio.shield(task), SECONDS))
+
+    def close(self) -> None:
+        self.do(self.station.close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, tiny_bundle) -> Iterator[Running]:
+    one = Running(tiny_bundle, tmp_path_factory.mktemp("records"))
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "ring").mkdir(parents=True)
+    return folder
+
+
+def watch(inbox: Path, name: str, **options) -> FolderSource:
+    options = {"journal": inbox.parent / "state" / "journal.jsonl", "settle": 0.15, **options}
+    return FolderSource(inbox, name=name, **options)
+
+
+# watched folder
+
+
+def test_a_picture_is_inspected_once_also_across_restarts(running, inbox, tiny_picture) -> None:
+    (inbox / "ring" / "a.png").write_bytes(png(tiny_picture))
+    with running.source(watch(inbox, "once")):
+        until(lambda: running.records("once: ring/a.png"))
+        (inbox / "ring" / "b.png").write_bytes(png(tiny_picture))
+        until(lambda: running.records("once: ring/b.png"))
+    with running.source(watch(inbox, "once")):  # the journal remembers
+        (inbox / "ring" / "c.png").write_bytes(png(tiny_picture))
+        until(lambda: running.records("once: ring/c.png"))
+    (inbox.parent / "state" / "journal.jsonl").unlink()  # as if killed before it was written: the records remember
+    with running.source(watch(inbox, "once")):
+        (inbox / "ring" / "d.png").write_bytes(png(tiny_picture))
+        until(lambda: running.records("once: ring/d.png"))
+    found = running.records("once")
+    assert sorted(one.source[6:16] for one in found) == [f"ring/{name}.png" for name in "abcd"]
+    assert {one.category for one in found} == {"ring"}
+    assert (inbox / "ring" / "a.png").exists()
+
+
+def test_a_file_is_complete_before_it_is_read(running, inbox, tiny_picture) -> None:
+    data = png(tiny_picture)
+    slow = inbox / "ring" / "slow.png"
+    with running.source(watch(inbox, "slow", after="move")):
+        with open(slow, "wb") as file:
+            for start in range(0, len(data), len(data) // 4):
+                file.write(data[start : start + len(data) // 4])
+                file.flush()
+                time.sleep(0.4)  # longer than it takes to settle: what is there cannot be decoded yet
+                assert not running.records("slow") or start + len(data) // 4 >= len(data)
+        until(lambda: running.records("slow"))
+        whole = inbox / "whole.tmp"
+        whole.write_bytes(data)
+        os.rename(whole, inbox / "ring" / "renamed.png")
+        until(lambda: len(running.records("slow")) == 2)
+    assert sorted(path.name for path in (inbox / "done" / "ring").iterdir()) == ["renamed.png", "slow.png"]
+    assert not (inbox / "failed").exists()
+
+
+def test_moved_files_and_failures_with_their_reason(running, inbox, tiny_picture, monkeypatch) -> None:
+    monkeypatch.setattr("edge_ad.runtime.serve.sources.folder.PATIENCE", 0.3)
+    (inbox / "done" / "ring").mkdir(parents=True)
+    (inbox / "done" / "ring" / "a.png").write_bytes(b"of yesterday")
+    (inbox / "ring" / "a.png").write_bytes(png(tiny_picture))
+    (inbox / "ring" / "text.png").write_bytes(b"no picture at all")
+    (inbox / "ring" / ".hidden.png").write_bytes(png(tiny_picture))
+    (inbox / "ring" / "notes.txt").write_bytes(b"left alone")
+    (inbox / "gadget").mkdir()
+    (inbox / "gadget" / "b.png").write_bytes(png(tiny_picture))
+    with running.source(watch(inbox, "moved", after="move")):
+        until(lambda: len(list(inbox.rglob("failed/*/*.txt"))) == 2 and (inbox / "done" / "ring" / "a-2.png").exists())
+    assert (inbox / "done" / "ring" / "a.png").read_bytes() == b"of yesterday"
+    assert "not an image" in (inbox / "failed" / "ring" / "text.png.txt").read_text()
+    assert "gadget" in (inbox / "failed" / "gadget" / "b.png.txt").read_text()
+    assert sorted(path.name for path in (inbox / "ring").iterdir()) == [".hidden.png", "notes.txt"]
+    assert len(running.records("moved")) == 1
+
+
+def test_a_name_written_again_is_another_picture(running, inbox, tiny_picture) -> None:
+    path = inbox / "latest.png"
+    with running.source(watch(inbox, "again", category="weave")):
+        path.write_bytes(png(tiny_picture))
+        until(lambda: len(running.records("again")) == 1)
+        path.write_bytes(png(tiny_picture[::-1]))
+        until(lambda: len(running.records("again")) == 2)
+    assert {one.category for one in running.records("again")} == {"weave"}
+
+
+names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=20)
+identities = st.builds(Identity, names, st.integers(0, 2**40), st.integers(0, 2**62))
+
+
+@given(st.lists(identities, max_size=8, unique=True), st.integers(0, 60), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_the_journal_survives_a_torn_end(tmp_path_factory, written: list[Identity], torn: int, random) -> None:
+    path = tmp_path_factory.mktemp("journal") / "seen.jsonl"
+    journal = Journal(path)
+    for identity in written:
+        journal.add(identity)
+    lines = path.read_bytes().splitlines(keepends=True) if written else []
+    data = b"".join(lines)[: sum(map(len, lines)) - torn] if torn else b"".join(lines)
+    path.write_bytes(data)
+    whole = [identity for i, identity in enumerate(written) if sum(map(len, lines[: i + 1])) <= len(data) + 1]
+    present = [identity for identity in written if random.random() < 0.7]
+    again = Journal(path)
+    again.load(present)
+    for identity in written:
+        assert (identity in again) == (identity in whole and identity in present)
+    again.add(Identity("new", 1, 2))  # the torn line does not swallow the next one
+    last = Journal(path)
+    last.load([*present, Identity("new", 1, 2)])
+    assert Identity("new", 1, 2) in last
+
+
+# camera
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    """A second of video, red on the left, blue on the right."""
+    cv2 = pytest.importorskip("cv2", reason="needs the camera extra")
+    path = tmp_path_factory.mktemp("video") / "line.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 20, (96, 64))
+    assert writer.isOpened()
+    frame = np.zeros((64, 96, 3), np.uint8)
+    frame[:, :48] = (0, 0, 220)  # OpenCV: blue, green, red
+    frame[:, 48:] = (220, 0, 0)
+    for _ in range(20):
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+@contextmanager
+def taking(camera: Camera) -> Iterator[Camera]:
+    camera.start()
+    try:
+        yield camera
+    finally:
+        camera.stop()
+
+
+def test_a_video_file_plays_over_and_over_in_rgb(video: Path) -> None:
+    with taking(Camera("file", str(video))) as camera:
+        start = time.monotonic()
+        while time.monotonic() - start < 2.5:  # longer than the file
+            picture = camera.picture(SECONDS)
+    assert picture.shape == (64, 96, 3)
+    assert picture.dtype == np.uint8
+    assert picture[32, 10, 0] > 180 > picture[32, 10, 2] + 100
+    assert picture[32, 90, 2] > 180 > picture[32, 90, 0] + 100
+
+
+class Stream:
+    """A network camera: MJPEG over HTTP, each frame as bright as the number of frames since the start, times 5."""
+
+    def __init__(self, port: int = 0):
+        outer = self
+        self.stopping = threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                try:
+                    while not outer.stopping.wait(0.05):
+                        out = io.BytesIO()
+                        Image.new("RGB", (64, 48), (outer.brightness(),) * 3).save(out, "JPEG")
+                        self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + out.getvalue() + b"\r\n")
+                except OSError:
+                    return
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.started = time.monotonic()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_port
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
+        self.thread.start()
+
+    def brightness(self) -> int:
+        return min(255, int(10 * (time.monotonic() - self.started)))
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def _gone(camera: Camera) -> bool:
+    try:
+        camera.picture(0.5)
+    except InputError as error:
+        assert str(error).startswith("camera net: no picture")  # noqa: PT017 (frames in flight may still come)
+        return True
+    return False
+
+
+def test_a_picture_is_of_now_and_the_camera_is_connected_again() -> None:
+    pytest.importorskip("cv2", reason="needs the camera extra")
+    stream = Stream()
+    with taking(Camera("net", f"http://127.0.0.1:{stream.port}/live.mjpg", pause=0.2)) as camera:
+        camera.picture(SECONDS)
+        time.sleep(2)  # nobody asks: the frames of these seconds must not be what comes next
+        asked = stream.brightness()
+        assert camera.picture(SECONDS).mean() >= asked - 8  # 0.8 s for a busy machine; buffered, it would be 20 darker
+        stream.stop()
+        until(lambda: _gone(camera))
+        again = Stream(stream.port)
+        assert camera.picture(SECONDS).shape == (48, 64, 3)
+        again.stop()
+
+
+def test_a_camera_on_a_clock(running, video: Path) -> None:
+    with running.source(CameraSource(Camera("clock", str(video)), category="ring", every=0.3)):
+        until(lambda: len(running.records("clock")) >= 2)
+    found = running.records("clock")
+    assert {(one.category, one.width, one.height) for one in found} == {("ring", 96, 64)}
+
+
+def test_a_password_goes_into_the_address_only() -> None:
+    assert address_with("rtsp://op@cam:554/s1", "p@ss/word") == "rtsp://op:p%40ss%2Fword@cam:554/s1"
+    assert address_with("rtsp://cam/s1", "secret") == "rtsp://cam/s1"
+    assert address_with("video.avi", "secret") == "video.avi"
+
+
+# trigger
+
+
+def test_a_message_takes_a_picture_and_is_answered(running, broker, video: Path) -> None:
+    camera = Camera("line-1", str(video))
+    trigger = MqttTrigger(parse_broker(broker.url, "plant"), {"line-1": TriggeredCamera(camera, "weave")}, name="mqtt")
+    source = CameraSource(camera, category=None)
+    with broker.listen("plant/answer") as got, running.source(source), running.source(trigger):
+        for _ in range(20):  # a trigger that comes before the station has subscribed is nobody's
+            broker.send("plant/trigger", '{"camera": "line-1", "id": "part 7"}')
+            with contextlib.suppress(AssertionError):
+                until(lambda: got, 5)
+                break
+        broker.send("plant/trigger", '{"camera": "line-2", "id": "part 8"}')
+        broker.send("plant/trigger", "no JSON")
+        broker.send("plant/trigger", '{"camera": "line-1", "category": "gadget"}')
+        until(lambda: sum(answer["error"] is not None for _, answer, _ in got) >= 3)
+    first = got[0][1]
+    assert first["id"] == "part 7"
+    assert first["decision"]["category"] == "weave"
+    assert first["decision"]["source"] == "line-1"
+    errors = " ".join(answer["error"] for _, answer, _ in got if answer["error"])
+    assert "line-2: not in the configuration; there are: line-1" in errors
+    assert "send JSON such as" in errors
+    assert "gadget" in errors
+
+
+def test_an_image_by_message_is_inspected_once(running, broker, tiny_picture) -> None:
+    def trigger() -> MqttTrigger:
+        return MqttTrigger(parse_broker(broker.url, "plant"), {}, name="images")
+
+    with broker.listen("plant/answer") as got:
+        with running.source(trigger()):
+            time.sleep(1.0)  # the subscription is under way
+            broker.send("plant/inspect/ring/part-1", png(tiny_picture))
+            until(lambda: len(got) == 1)
+        # while the station is away the broker keeps what comes
+        broker.send("plant/inspect/weave", png(tiny_picture))
+        broker.send("plant/inspect/ring/part-3", b"no image")
+        with running.source(trigger()):
+            until(lambda: len(got) == 3)
+    answers = [answer for _, answer, _ in got]
+    assert answers[0]["id"] == "part-1"
+    assert answers[0]["decision"]["category"] == "ring"
+    by_id = {answer["id"]: answer for answer in answers[1:]}
+    assert by_id[None]["decision"]["category"] == "weave"
+    assert "image" in by_id["part-3"]["error"]
+    assert len(running.records("images: ")) == 2
+
+
+@given(st.binary(max_size=60))
+def test_any_message_is_a_trigger_or_refused(payload: bytes) -> None:
+    with contextlib.suppress(InputError):  # anything else is a bug
+        parse_trigger(payload)
+
+
+# configuration
+
+
+def test_configuration_of_every_source(tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("paho.mqtt", reason="needs the mqtt extra")
+    pytest.importorskip("cv2", reason="needs the camera extra")
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "line.avi").write_bytes(b"")
+    (tmp_path / "camera.password").write_text("secret\n")
+    (tmp_path / "camera.password").chmod(0o600)
+    (tmp_path / "station.toml").write_text(
+        '[[watch]]\nfolder = "in"\ncategory = "ring"\nafter = "move"\n'
+        '[[camera]]\nname = "usb"\naddress = 0\nevery_seconds = 2\n'
+        '[[camera]]\nname = "net"\naddress = "rtsp://op@192.0.2.7/s1"\npassword_file = "camera.password"\n'
+        '[[camera]]\nname = "file"\naddress = "line.avi"\n'
+        '[mqtt]\nurl = "mqtt://localhost"\ntopic = "plant"\ntrigger = true\n'
+    )
+    sources = build_sources(read_config(tmp_path / "station.toml"))
+    assert [source.name for source in sources] == ["watch", "usb", "net", "file", "mqtt"]
+    assert (tmp_path / "state").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[watch]]\nfolder = 'nowhere'\n", "nowhere: no such folder"),
+        ("[[watch]]\nfolder = '.'\nafter = 'eat'\n", "watch.0.after"),
+        ("[[watch]]\nfolder = '.'\n[[watch]]\nfolder = 'in'\n", "its own name"),
+        ("[[camera]]\nname = 'a'\naddress = 0\n", "give every_seconds"),
+        ("[[camera]]\nname = 'a b'\naddress = 0\nevery_seconds = 1\n", "camera.0.name"),
+        ("[[camera]]\nname = 'a'\naddress = 'rtsp://u:hunter2@x/'\nevery_seconds = 1\n", "password_file"),
+        ("[[camera]]\nname = 'a'\naddress = 'no.avi'\nevery_seconds = 1\n", "no such video file"),
+        ("[[camera]]\nname = 'a'\naddress = 0\nevery_seconds = -1\n", "camera.0.every_seconds"),
+        ("state = '/proc/nowhere'\n[[watch]]\nfolder = '.'\n", "cannot be made"),
+    ],
+)
+def test_a_bad_configuration_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "station.toml").write_text(text)
+    with pytest.raises(EdgeAdError) as caught:
+        build_sources(read_config(tmp_path / "station.toml"))
+    assert said in str(caught.value)
+    assert "hunter2" not in str(caught.value)
