@@ -70,7 +70,7 @@ def train_command(
 @click.argument("gen", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Data set to write, or to add to.")
 @click.option("--count", default=500, show_default=True, type=click.IntRange(min=1), help="Accepted pairs.")
-@click.option("--steps", default=50, show_default=True, type=click.IntRange(min=1), help="Steps of the solver.")
+@click.option("--steps", default=50, show_default=True, type=click.IntRange(1, 1000), help="Steps of the solver.")
 @click.option("--solver", type=click.Choice(["ddim", "dpmsolver++", "unipc"]), default="ddim", show_default=True)
 @click.option("--cfg", type=click.FloatRange(min=1), help="Guidance scale; the generator's own by default, 1 is none.")
 @click.option("--masks", type=click.Choice(["threshold", "attention", "u2net"]), default="threshold", show_default=True,

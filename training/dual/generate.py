@@ -146,14 +146,14 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
                     record, mask = _judge(drawn, row, number, settings, salient, net, places)
                     records.append(record)
                     if record["rejected"]:
-                        rejects.append(_column(drawn.pictures[row], mask, drawn.parts[row]))
+                        rejects = [*rejects[: SHEET - 1], _column(drawn.pictures[row], mask, drawn.parts[row])]
                     else:
                         accepted += 1
                         tick(1, f"{len(records) - accepted} rejected")
                 _write_manifest(places, generator, settings, key, records)
     manifest = _write_manifest(places, generator, settings, key, records)
     if rejects:
-        write_image(places.notes / "rejected.png", contact_sheet(rejects[:SHEET]))
+        write_image(places.notes / "rejected.png", contact_sheet(rejects))
     if accepted:
         _write_sheet(places, records)
     if accepted < settings.count:

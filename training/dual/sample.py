@@ -91,7 +91,8 @@ def draw(
                 alpha = float(cumprod[int(t)])
                 noised = (alpha**0.5 * behind + (1 - alpha) ** 0.5 * behind_noise).repeat(copies, 1, 1, 1)
             model.gather(maps if 2 * step >= len(schedule.timesteps) else None)
-            predicted = model(both, timesteps, text, noised)
+            with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+                predicted = model(both, timesteps, text, noised).float()
             if guided:
                 parts = [half.chunk(2) for half in predicted.chunk(2)]
                 predicted = torch.cat([empty + sampling.cfg * (asked - empty) for empty, asked in parts])
