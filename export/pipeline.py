@@ -28,6 +28,8 @@ from edge_ad.export.onnx import torch_outputs, write_graph, write_reference
 from edge_ad.export.prototypes import BANK_SIZE, TURNS, category_arrays
 from edge_ad.files import atomic_folder
 from edge_ad.images import picture_hash, read_image, resize_image
+from edge_ad.runtime.engines.library import LIBRARIES, Capability
+from edge_ad.runtime.engines.make import EngineOptions, checked, make_engines
 from edge_ad.runtime.plan import grouped_plan, paper_plan
 from edge_ad.runtime.schedule import make_schedule
 from edge_ad.runtime.verify import verify_graphs
@@ -65,9 +67,13 @@ class ExportOptions:
     None for the best one installed. rotations: degrees by which shots are turned for the prototype bank of at most
     bank_size rows; None takes them from each category's turn (`TURNS`). features: "unit" or "paper" (eq. 12), see
     `edge_ad.training.features`. settings: of the training, kept as they are.
+
+    targets: "onnx" always, "trt-rtx" and "tensorrt" besides. capabilities: compute capabilities that trt-rtx builds
+    for, empty for this machine's card. max_batch: images that share a batch of an engine. size: refused where it is not
+    the run's, None for the run's.
     """
 
-    precision: Literal["fp32", "fp16"] = "fp32"
+    precision: Literal["fp32", "fp16", "int8", "fp8"] = "fp32"
     plans: tuple[str, ...] = ("grouped", "paper")
     noise_strength: float = 0.4
     steps: int = 4
@@ -77,6 +83,10 @@ class ExportOptions:
     bank_size: int = BANK_SIZE
     features: Literal["unit", "paper"] = "unit"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    targets: tuple[str, ...] = ("onnx",)
+    capabilities: tuple[Capability, ...] = ()
+    max_batch: int = 1
+    size: int | None = None
 
 
 def export_run(run: Path, out: Path, *, log: Log = print, **options: Any) -> Path:
@@ -91,6 +101,11 @@ def export_run(run: Path, out: Path, *, log: Log = print, **options: Any) -> Pat
     from edge_ad.training.run import load_run
 
     loaded = load_run(Path(run))
+    if chosen.size not in (None, loaded.image_size):
+        raise OptionError(
+            f"--size {chosen.size}: the run was trained at {loaded.image_size} px; leave --size out, or train again "
+            f"with --size {chosen.size}"
+        )
     log(f"base {loaded.base_id}")
     base = load_base(loaded.base_id)
     if loaded.unet is not None:
@@ -112,7 +127,7 @@ def build_bundle(
 
     With fp16 the base's networks are converted in place. Errors as `export_run`.
     """
-    _checked(options)
+    engines = _engine_options(_checked(options))
     _refuse_foreign(out)
     if not products:
         raise InputError("there is no category to export; train with --categories or on a data set that has some")
@@ -147,12 +162,21 @@ def build_bundle(
         )
         bundles.write_manifest(folder, manifest)
         manifest.metrics["export"] = {"verify": _verify(folder, log), "settings": dict(options.settings)}
-        bundles.write_manifest(folder, manifest)
+        manifest = bundles.write_manifest(folder, manifest)
+        for wanted in engines:
+            manifest.engines.update(make_engines(folder, manifest, wanted, folder / "engines", log=log))
+        if engines:
+            bundles.write_manifest(folder, manifest)
     log(f"{out}: {len(categories)} categories, verified, in {time.perf_counter() - started:.0f} s")
     return out
 
 
 def _checked(options: ExportOptions) -> ExportOptions:
+    if options.precision in ("int8", "fp8"):
+        raise OptionError(
+            f"--precision {options.precision} needs graphs with the ranges of every activation, which calibration has "
+            "to supply first; export with --precision fp32 or fp16"
+        )
     if options.precision not in ("fp32", "fp16"):
         raise OptionError(f'--precision {options.precision} cannot be exported; use "fp32" or "fp16"')
     if not options.plans or any(name not in PLANS for name in options.plans):
@@ -161,7 +185,21 @@ def _checked(options: ExportOptions) -> ExportOptions:
         raise OptionError(
             "the prototype bank needs a size of 1 or more and at least one rotation (0 is the picture itself)"
         )
+    _engine_options(options)
     return options
+
+
+def _engine_options(options: ExportOptions) -> list[EngineOptions]:
+    """The engines to build after the graphs, checked. OptionError for those that cannot be built here."""
+    if unknown := sorted(set(options.targets) - {"onnx", *LIBRARIES}):
+        raise OptionError(f'--target "{unknown[0]}" is not known; use onnx, {", ".join(LIBRARIES)} or several')
+    if options.capabilities and "trt-rtx" not in options.targets:
+        raise OptionError("--sm is for --target trt-rtx; onnx needs none, and tensorrt builds for this machine's card")
+    return [
+        checked(EngineOptions(library, options.capabilities if library == "trt-rtx" else (), options.max_batch))
+        for library in LIBRARIES
+        if library in options.targets
+    ]
 
 
 def _refuse_foreign(out: Path) -> None:

@@ -1,19 +1,21 @@
-"""Proof that a bundle computes what PyTorch computed: every graph run on its stored example."""
+"""Proof that a bundle computes what PyTorch computed: every graph, and every engine, run on its stored example."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Bundle
-from edge_ad.errors import BundleError
-from edge_ad.runtime.sessions.base import SessionOptions
-from edge_ad.runtime.sessions.choose import choose_provider, open_session
+from edge_ad.bundle import Bundle, Engine
+from edge_ad.errors import BundleError, EdgeAdError
+from edge_ad.runtime.engines.header import header_problem
+from edge_ad.runtime.engines.library import capability_text, load_library
+from edge_ad.runtime.sessions.base import Session, SessionOptions
+from edge_ad.runtime.sessions.choose import choose_provider, each_session
 
 KEPT = 16384
 
@@ -31,6 +33,26 @@ class GraphCheck:
     def passed(self) -> bool:
         """Whether the largest error is within the tolerance."""
         return self.max_error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class EngineCheck:
+    """What could be found out here about one engine file.
+
+    state: "ran" on the card and was compared (`compared` says how), "read" by its library but not run, "unread", or
+    "broken". reason: why it went no further, empty where it ran.
+    """
+
+    engine: str
+    graph: str
+    state: Literal["ran", "read", "unread", "broken"]
+    reason: str = ""
+    compared: GraphCheck | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing wrong was found."""
+        return self.state != "broken" and (self.compared is None or self.compared.passed)
 
 
 def thinned(array: NDArray[Any]) -> NDArray[Any]:
@@ -59,15 +81,62 @@ def verify_graphs(bundle: Bundle, provider: str = "cpu", threads: int | None = N
 
     Raises BundleError when an example is damaged, OptionError when the provider cannot run here.
     """
-    kind = choose_provider(provider)
-    for name, graph in bundle.manifest.graphs.items():
-        if graph.reference is None:
-            continue
-        inputs, outputs = _read_reference(bundle, graph.reference)
-        session = open_session(name, bundle.file(graph.file), graph, kind, SessionOptions(threads=threads))
-        actual = session.run(inputs, list(outputs))
-        errors = [compare(expected, thinned(actual[output])) for output, expected in outputs.items()]
-        yield GraphCheck(name, max(e[0] for e in errors), max(e[1] for e in errors), graph.tolerance)
+    for name, session in each_session(bundle, choose_provider(provider), SessionOptions(threads=threads)):
+        if (check := _check_session(bundle, name, session)) is not None:
+            yield check
+
+
+def verify_engines(bundle: Bundle) -> Iterator[EngineCheck]:
+    """Look into every engine of the bundle as far as this machine allows: its library reads it, its card runs it.
+
+    Hashes are not looked at here: opening the bundle has checked them.
+    """
+    for name, entry in bundle.manifest.engines.items():
+        yield from _check_engine(bundle, name, entry)
+
+
+def _check_engine(bundle: Bundle, name: str, entry: Engine) -> Iterator[EngineCheck]:
+    from edge_ad.runtime.sessions.card import card_capability
+    from edge_ad.runtime.sessions.engine import open_engine
+
+    try:
+        trt = load_library(entry.library)
+    except EdgeAdError as error:
+        yield from (EngineCheck(name, graph, "unread", str(error)) for graph in entry.files)
+        return
+    if str(trt.__version__) != entry.version:
+        reason = f"{entry.library} {entry.version} built it, this machine has {trt.__version__}"
+        yield from (EngineCheck(name, graph, "unread", reason) for graph in entry.files)
+        return
+    card = card_capability()
+    reason = ""
+    if card is None:
+        reason = "no NVIDIA card here to run it on"
+    elif capability_text(card) != entry.compute_capability:
+        reason = f"it is for compute capability {entry.compute_capability}, the card here has {capability_text(card)}"
+    for graph, file in entry.files.items():
+        if problem := header_problem(trt, bundle.file(file)):
+            yield EngineCheck(name, graph, "broken", problem)
+        elif reason:
+            yield EngineCheck(name, graph, "read", reason)
+        else:
+            try:
+                compared = _check_session(bundle, graph, open_engine(bundle, name, graph, trt, SessionOptions()))
+            except EdgeAdError as error:
+                yield EngineCheck(name, graph, "broken", str(error))
+                continue
+            yield EngineCheck(name, graph, "ran", "" if compared else "it has no example to compare with", compared)
+
+
+def _check_session(bundle: Bundle, name: str, session: Session) -> GraphCheck | None:
+    """Run a session on its graph's stored example; None where there is none."""
+    graph = bundle.graph(name)
+    if graph.reference is None:
+        return None
+    inputs, outputs = _read_reference(bundle, graph.reference)
+    actual = session.run(inputs, list(outputs))
+    errors = [compare(expected, thinned(actual[output])) for output, expected in outputs.items()]
+    return GraphCheck(name, max(e[0] for e in errors), max(e[1] for e in errors), graph.tolerance)
 
 
 def _read_reference(bundle: Bundle, relative: str) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:

@@ -12,7 +12,14 @@ import click
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Bundle folder to write, whole or not at all."
 )
-@click.option("--precision", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True)
+@click.option("--target", "targets", multiple=True, default=("onnx",), show_default=True, metavar="NAME,…",
+              help="What to build: onnx (always), trt-rtx, tensorrt.")  # fmt: skip
+@click.option("--sm", "capabilities", multiple=True, metavar="X.Y,…",
+              help="Compute capabilities for trt-rtx, such as 8.6,8.9; this machine's card if not given.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8", "fp8"]), default="fp32", show_default=True)
+@click.option("--size", type=int, default=None, help="Side in px; must be the run's, which it is if not given.")
+@click.option("--max-batch", default=1, show_default=True, type=click.IntRange(1),
+              help="Images that share a batch of an engine.")  # fmt: skip
 @click.option(
     "--plan", "plans", default="grouped,paper", show_default=True, help="Plans, comma-separated; first is default."
 )
@@ -36,7 +43,11 @@ import click
 def command(
     run: Path,
     out: Path,
+    targets: tuple[str, ...],
+    capabilities: tuple[str, ...],
     precision: str,
+    size: int | None,
+    max_batch: int,
     plans: str,
     noise_strength: float,
     steps: int,
@@ -48,7 +59,7 @@ def command(
 ) -> None:
     """Fuse the training run in folder RUN and write it as a bundle: ONNX graphs, prompts, prototypes, manifest.
 
-    Ends by running every graph against PyTorch's numbers.
+    Runs every graph against PyTorch's numbers, then builds the engines that --target names.
     """
     from edge_ad.errors import OptionError
 
@@ -57,6 +68,7 @@ def command(
     except ValueError as error:
         raise OptionError(f'--rotations "{rotations}" must be degrees with commas, such as 0,90, or auto') from error
     from edge_ad.export.pipeline import export_run
+    from edge_ad.runtime.engines.library import parse_capabilities
     from edge_ad.training.quiet import quiet_libraries
 
     quiet_libraries()
@@ -64,6 +76,10 @@ def command(
         run,
         out,
         log=lambda line: click.echo(line, err=True),
+        targets=tuple(name.strip() for part in targets for name in part.split(",") if name.strip()),
+        capabilities=parse_capabilities(capabilities),
+        size=size,
+        max_batch=max_batch,
         precision=precision,
         plans=tuple(name.strip() for name in plans.split(",") if name.strip()),
         noise_strength=noise_strength,

@@ -91,6 +91,8 @@ def _serialized(
     if across:
         config.num_compute_capabilities = 1
         config.set_compute_capability(trt.ComputeCapability.__members__[f"SM{capability[0]}{capability[1]}"], 0)
+    # an fp32 graph computes in fp32, as it did when its reference and thresholds were taken; for speed there is fp16
+    config.clear_flag(trt.BuilderFlag.TF32)
     if options.weight_streaming:
         config.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)
     if options.stripped:

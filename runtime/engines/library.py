@@ -37,7 +37,7 @@ def load_library(library: str) -> ModuleType:
     except (ImportError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise OptionError(f'{library} is installed but cannot start ({reason}); see "edge-ad doctor"') from error
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 def default_library() -> str:

@@ -53,7 +53,10 @@ def checked(options: EngineOptions) -> EngineOptions:
     if options.images < 1:
         raise OptionError("--max-batch must be 1 or more")
     module = load_library(options.library)
-    found = check_capabilities(options.library, module, options.capabilities, card_capability())
+    card = card_capability()
+    if options.build.stripped and options.library == "trt-rtx" and card is None:
+        raise OptionError("--strip: trt-rtx leaves weights out only where there is a card; build without --strip")
+    found = check_capabilities(options.library, module, options.capabilities, card)
     return EngineOptions(options.library, found, options.images, options.build, options.force)
 
 

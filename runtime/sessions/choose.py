@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge_ad.bundle import Bundle, Graph
@@ -32,21 +33,26 @@ def choose_provider(provider: str) -> str:
     return "openvino" if importlib.util.find_spec("openvino") else "cpu"
 
 
-def open_sessions(bundle: Bundle, provider: str, options: SessionOptions) -> dict[str, Session]:
-    """A session of every graph of a bundle, with a provider of `choose_provider`. OptionError when it cannot run here.
+def each_session(bundle: Bundle, provider: str, options: SessionOptions) -> Iterator[tuple[str, Session]]:
+    """The graphs of a bundle by name, each with a session of it that is opened when its turn comes.
 
-    "trt-rtx" runs the bundle's engines. "tensorrt" runs its TensorRT engines where it has some, and is then refused if
-    none fits this machine; a bundle without them runs in ONNX Runtime's TensorRT provider.
+    provider: as `choose_provider` returns it. "trt-rtx" runs the bundle's engines. "tensorrt" runs its TensorRT engines
+    where it has some, and is then refused if none fits this machine; a bundle without them runs in ONNX Runtime's
+    TensorRT provider. OptionError when it cannot run here.
     """
     built = any(engine.library == "tensorrt" for engine in bundle.manifest.engines.values())
     if provider == "trt-rtx" or (provider == "tensorrt" and built):
-        from edge_ad.runtime.sessions.engine import open_engines
+        from edge_ad.runtime.sessions.engine import each_engine
 
-        return open_engines(bundle, provider, options)
-    return {
-        name: open_session(name, bundle.file(graph.file), graph, provider, options)
-        for name, graph in bundle.manifest.graphs.items()
-    }
+        yield from each_engine(bundle, provider, options)
+        return
+    for name, graph in bundle.manifest.graphs.items():
+        yield name, open_session(name, bundle.file(graph.file), graph, provider, options)
+
+
+def open_sessions(bundle: Bundle, provider: str, options: SessionOptions) -> dict[str, Session]:
+    """All sessions of `each_session`, by the name of the graph."""
+    return dict(each_session(bundle, provider, options))
 
 
 def open_session(name: str, path: Path, graph: Graph, provider: str, options: SessionOptions) -> Session:

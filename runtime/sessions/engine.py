@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,8 +52,8 @@ def select_engine(engines: Mapping[str, Engine], library: str, version: str, cap
     )
 
 
-def open_engines(bundle: Bundle, library: str, options: SessionOptions) -> dict[str, Session]:
-    """A session of every graph of the bundle, from the engine that fits this machine. OptionError where none does."""
+def each_engine(bundle: Bundle, library: str, options: SessionOptions) -> Iterator[tuple[str, Session]]:
+    """Every graph of the bundle, from the engine that fits this machine. OptionError where none does."""
     if not any(engine.library == library for engine in bundle.manifest.engines.values()):
         select_engine({}, library, "", None)  # says so, before a library is asked for
     trt = load_library(library)
@@ -62,11 +62,16 @@ def open_engines(bundle: Bundle, library: str, options: SessionOptions) -> dict[
     entry = bundle.manifest.engines[name]
     if missing := sorted(set(bundle.manifest.graphs) - set(entry.files)):
         raise BundleError(f'engine "{name}" of "{bundle.source}" lacks {missing[0]}; run edge-ad engines build again')
-    return {
-        graph_name: EngineSession(bundle.file(entry.files[graph_name]), graph, options, trt=trt, entry=entry,
-                                  graph_name=graph_name, onnx=bundle.file(graph.file))
-        for graph_name, graph in bundle.manifest.graphs.items()
-    }  # fmt: skip
+    for graph in bundle.manifest.graphs:
+        yield graph, open_engine(bundle, name, graph, trt, options)
+
+
+def open_engine(bundle: Bundle, engine: str, graph: str, trt: ModuleType, options: SessionOptions) -> EngineSession:
+    """A session of one graph from the engine of this name, with the library's module."""
+    entry = bundle.manifest.engines[engine]
+    onnx = bundle.file(bundle.graph(graph).file)
+    path = bundle.file(entry.files[graph])
+    return EngineSession(path, bundle.graph(graph), options, trt=trt, entry=entry, graph_name=graph, onnx=onnx)
 
 
 class EngineSession:
