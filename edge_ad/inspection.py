@@ -20,7 +20,19 @@ from edge_ad.images import SUFFIXES, list_images, read_image, write_image
 from edge_ad.regions import Region
 
 #: Columns of results.csv.
-COLUMNS = ("image", "category", "verdict", "score", "threshold", "regions", "seconds", "heatmap", "inpainted", "error")
+COLUMNS = (
+    "image",
+    "category",
+    "verdict",
+    "score",
+    "threshold",
+    "normalised",
+    "regions",
+    "seconds",
+    "heatmap",
+    "inpainted",
+    "error",
+)
 
 
 Verdict = Literal["good", "bad", "undecided"]
@@ -221,11 +233,14 @@ def _inspect_each(
             "verdict": found.verdict,
             "score": float(found.score),
             "threshold": found.threshold,
+            "normalised": getattr(found, "normalised", None),
             "regions": [asdict(region) for region in found.regions],
             "seconds": sum(found.times.values()),
             "times": found.times,
             "heatmap": heatmap.as_posix(),
         }
+        if reason := getattr(found, "reason", None):
+            record["reason"] = reason
         if found.inpainted is not None:
             picture = Path("inpainted") / job.name.with_name(job.name.name + ".png")
             write_image(out / picture, found.inpainted)
