@@ -96,4 +96,11 @@ def _category(bundle: Bundle, name: str) -> dict[str, Any]:
         "prototypes": list(bank_shape(bundle, name)),
         "lambda": {plan: manifest.schedules[schedule].noise_strength for plan, schedule in schedules.items()},
         "thresholds": entry.thresholds,
+        "calibrations": {
+            plan: {
+                precision: made.model_dump(mode="json", include={"rule", "promised", "target", "images", "created"})
+                for precision, made in by_precision.items()
+            }
+            for plan, by_precision in entry.calibrations.items()
+        },
     }

@@ -184,7 +184,7 @@ def _categories(content: dict[str, Any]) -> Table:
     table = _table("Categories", "category", "prompt", "prototypes", "λ", "thresholds")
     for name, entry in content["categories"].items():
         thresholds = (
-            f"{plan} {precision} {value:.4g}"
+            f"{plan} {precision} {value:.4g}{_promise(entry['calibrations'].get(plan, {}).get(precision))}"
             for plan, by_precision in entry["thresholds"].items()
             for precision, value in by_precision.items()
         )
@@ -195,9 +195,18 @@ def _categories(content: dict[str, Any]) -> Table:
             " x ".join(map(str, entry["prompt"])),
             f"{rows} x {channels}" if rows else "none",
             ", ".join(f"{plan} {value:g}" for plan, value in entry["lambda"].items()),
-            ", ".join(thresholds) or "none: edge-ad calibrate sets them",
+            "\n".join(thresholds) or "none: edge-ad calibrate sets them",
         )
     return table
+
+
+def _promise(calibration: dict[str, Any] | None) -> str:
+    """Where a threshold comes from, such as " (conformal of 120 images, at most 1 % of good parts rejected)"."""
+    if calibration is None:
+        return ""
+    promised = calibration["promised"]
+    promise = "" if promised is None else f", at most {100 * promised:.2g} % of good parts rejected"
+    return f" ({calibration['rule']} of {calibration['images']} images{promise})"
 
 
 def _engines(content: dict[str, Any]) -> Table | None:

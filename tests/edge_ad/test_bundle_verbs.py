@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_ad.bundle import MANIFEST, Bundle, read_manifest, write_manifest
+from edge_ad.bundle import MANIFEST, Bundle, Calibration, read_manifest, write_manifest
 from edge_ad.cli import run
 from edge_ad.units import seconds, si
 
@@ -50,14 +50,18 @@ def test_show_what_was_measured_and_an_older_bundle(copy, capsys):
     manifest = read_manifest(copy)
     for graph in manifest.graphs.values():
         graph.cost = None  # as bundles were before costs were counted
-    manifest.categories["ring"].thresholds = {"grouped": {"fp32": 0.25}}
+    ring = manifest.categories["ring"]
+    ring.thresholds = {"grouped": {"fp32": 0.25}, "paper": {"fp32": 3.5}}
+    made = Calibration(rule="conformal", created="2026-11-22", target=0.01, promised=0.01, images=120)
+    ring.calibrations = {"grouped": {"fp32": made}}
     entry = {"plan": "grouped", "precision": "fp32", "data": "shop", "categories": {}, "mean": {"image_auroc": 0.987}}
     manifest.metrics["evaluation"] = [entry]
     write_manifest(copy, manifest)
     assert run(["bundle", "show", str(copy)]) == 0
     page = capsys.readouterr().out
-    for word in ("image_auroc", "98.7", "shop", "grouped fp32 0.25", "1720"):
+    for word in ("image_auroc", "98.7", "shop", "paper fp32 3.5", "1720"):
         assert word in page
+    assert "grouped fp32 0.25 (conformal of 120 images, at most 1 % of good parts rejected)" in page
 
 
 def test_evaluate_keeps_what_it_measured(copy, tmp_path, tiny_shots, capsys):
