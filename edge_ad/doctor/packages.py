@@ -11,6 +11,7 @@ from edge_ad.doctor.check import Check
 # one module in several wheels: whichever is installed will do
 ALTERNATIVES = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "cuda-bindings": ("cuda-bindings", "cuda-python"),
     "tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
     "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
 }

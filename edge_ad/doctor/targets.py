@@ -1,4 +1,4 @@
-"""For which targets a bundle can be built here, and which can be run here, and why not."""
+"""Which targets can be built here, from a run or, engines, from a bundle; which can be run here; and why not."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ def find_targets(machine: Machine, providers: list[Check], openvino: list[Check]
     cpu = next((check for check in providers if check.name == "CPUExecutionProvider"), providers[0])
     onnx_run = "" if cpu.ok else f"{cpu.detail}: {cpu.mend}"
     openvino_run = "" if any(check.ok for check in openvino) else f"{openvino[0].detail}: {openvino[0].mend}"
-    rtx = _missing(("tensorrt-rtx",), "export")
+    # engines are built from a bundle's ONNX graphs, which needs nothing of the export extra
+    rtx = _missing(("tensorrt-rtx",), "trt-rtx")
     if machine.jetson:
         rtx = "TensorRT-RTX is not made for Jetson: use the tensorrt target"
-    rtx_run = rtx or _capability_reason(machine)
-    trt = _missing(("tensorrt",), "tensorrt")
+    rtx_run = rtx or _capability_reason(machine) or _missing(("cuda-bindings",), "trt-rtx")
     # a TensorRT engine is built on the card that runs it; TensorRT-RTX builds without one
     no_card = "" if machine.cards or machine.jetson else "no NVIDIA card (nvidia-smi finds none)"
-    trt_run = trt or no_card
+    trt = _missing(("tensorrt",), "tensorrt") or no_card
     reasons = {
         "onnx": (export, onnx_run),
         "openvino": (export, openvino_run),
-        "trt-rtx": (export or rtx, rtx_run),
-        "tensorrt": (export or trt_run, trt_run),
+        "trt-rtx": (rtx, rtx_run),
+        "tensorrt": (trt, trt or _missing(("cuda-bindings",), "tensorrt")),
     }
     return [Target(name, not build, build, not run, run) for name, (build, run) in reasons.items()]
 

@@ -33,9 +33,12 @@ def available_bytes() -> int | None:
         return None
     try:
         group = Path("/sys/fs/cgroup")
-        free = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
-        return min(available, max(free, 0))
-    except (OSError, ValueError):  # no limit
+        limit = int((group / "memory.max").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # files that are kept in memory make room when it is needed
+        used = int((group / "memory.current").read_text()) - int(stat["active_file"]) - int(stat["inactive_file"])
+        return min(available, max(limit - used, 0))
+    except (OSError, ValueError, KeyError):  # no limit
         return available
 
 
