@@ -28,8 +28,8 @@ def blur(values: Floats) -> Floats:
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel = (kernel / kernel.sum()).astype(np.float32)
     padded = np.pad(values, radius, mode="edge")
-    rows: Floats = sum(weight * padded[i : i + size] for i, weight in enumerate(kernel))  # type: ignore[assignment]
-    blurred: Floats = sum(weight * rows[:, i : i + size] for i, weight in enumerate(kernel))  # type: ignore[assignment]
+    rows: Floats = sum(weight * padded[i : i + size] for i, weight in enumerate(kernel))
+    blurred: Floats = sum(weight * rows[:, i : i + size] for i, weight in enumerate(kernel))
     return blurred
 
 
@@ -53,6 +53,7 @@ def fused(evidence: Mapping[str, NDArray[Any]], weights: Weights, levels: Floats
     maps, prototype_map = evidence[f"{name}_maps"], evidence[f"{name}_prototype_map"]
     harmonic = 1 / (1 / (maps + EPSILON)).mean(0)
     normal = blur(((1 - weights.alpha) * harmonic + weights.alpha * prototype_map).astype(np.float32)) / levels[0]
+    normal = np.maximum(normal, np.float32(weights.map_floor))
     error = evidence["error_map"] / levels[1]
     score_map: Floats = ((normal + EPSILON) ** weights.map_power * (error + EPSILON) ** weights.error_power).astype(
         np.float32

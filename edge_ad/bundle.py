@@ -112,7 +112,8 @@ class Weights(Part):
 
     alpha: weight of the prototype-guided map (eq. 21). reference: 0 compares with the image, 1 with its own
     reconstruction. map_power and error_power: exponents of the inpainting map S and the prototype error E in the
-    product. top: 0 takes the highest pixel as the image score, 1 the mean of the highest pixels.
+    product. map_floor: S counts only where it exceeds this many of its normal level (`Levels.map`); 0 lets all of it
+    count. top: 0 takes the highest pixel as the image score, 1 the mean of the highest pixels.
     """
 
     alpha: float = Field(default=0.1, ge=0, le=1)
@@ -120,10 +121,11 @@ class Weights(Part):
     map_power: float = Field(default=1.0, ge=0, le=8)
     error_power: float = Field(default=0.0, ge=0, le=8)
     top: float = Field(default=0.0, ge=0, le=1)
+    map_floor: float = Field(default=0.0, ge=0, le=8)
 
     def vector(self) -> list[float]:
-        """The five numbers in the order of the score graph's input `weights`."""
-        return [self.alpha, self.reference, self.map_power, self.error_power, self.top]
+        """The six numbers in the order of the score graph's input `weights`."""
+        return [self.alpha, self.reference, self.map_power, self.error_power, self.top, self.map_floor]
 
 
 class Plan(Part):

@@ -23,6 +23,7 @@ from edge_ad.export.graphs.encoder import encoder_case
 from edge_ad.export.graphs.features import features_case
 from edge_ad.export.graphs.prepare import prepare_case
 from edge_ad.export.graphs.score import score_case
+from edge_ad.export.levels import map_levels
 from edge_ad.export.memory import row_bytes
 from edge_ad.export.onnx import torch_outputs, write_graph, write_reference
 from edge_ad.export.prototypes import BANK_SIZE, TURNS, category_arrays
@@ -162,6 +163,10 @@ def build_bundle(
         )
         bundles.write_manifest(folder, manifest)
         manifest.metrics["export"] = {"verify": _verify(folder, log), "settings": dict(options.settings)}
+        manifest = bundles.write_manifest(folder, manifest)
+        shots = {name: product.shots for name, product in products.items()}
+        for name, level in map_levels(folder, shots, log=log).items():
+            manifest.categories[name].levels.map = level
         manifest = bundles.write_manifest(folder, manifest)
         for wanted in engines:
             manifest.engines.update(make_engines(folder, manifest, wanted, folder / "engines", log=log))

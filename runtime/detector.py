@@ -402,7 +402,7 @@ class Detector:
         weights = entry.weights.get(self.plan_name, self.plan.weights)
         threshold, calibration, reason = self._threshold(name)
         if entry.prototypes is None:
-            weights = weights.model_copy(update={"error_power": 0.0})
+            weights = weights.model_copy(update={"error_power": 0.0, "map_floor": 0.0})
         if entry.levels.maps is not None:
             levels = bundle.array(entry.levels.maps).astype(np.float32)
         else:

@@ -52,7 +52,7 @@ def grouped_plan(schedule: str) -> Plan:
         masked_latents="blended",
         decode="scale",
         schedule=schedule,
-        weights=Weights(alpha=0.0, reference=1.0, map_power=0.25, error_power=1.0, top=1.0),
+        weights=Weights(alpha=0.0, reference=1.0, map_power=1.0, error_power=1.0, top=1.0, map_floor=1.0),
     )
 
 

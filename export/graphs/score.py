@@ -53,12 +53,12 @@ class ScoreGraph(nn.Module):
         reconstruction: float 1,3,H,W and inpainted: float K,3,H,W, in [-1, 1]. masks: float K,1,H,W, the pixels of
         each picture that count. membership: float R,K, one-hot scale of each picture, zero for the prototype-guided
         one. prototype: float K, 1 for that one. error: float 1,1,h,w, E of eq. 14. levels: float 2,H,W, what S and E
-        measure on normal parts. weights: float 5 = (alpha, reference, map power, error power, top).
+        measure on normal parts. weights: float 6 = (alpha, reference, map power, error power, top, map floor).
 
         Returns score_map H,W; score, no axes; scale_maps R,H,W, S^(k) of eq. 18; prototype_map H,W, eq. 20; error_map
         H,W, E upsampled and blurred.
         """
-        alpha, share, map_power, error_power, top = weights.unbind(0)
+        alpha, share, map_power, error_power, top, floor = weights.unbind(0)
         x = image.float().permute(0, 3, 1, 2) / 127.5 - 1
         reference = share * reconstruction + (1 - share) * x
         # eq. 16 and 17: the reference's features are computed once for all K pictures
@@ -69,7 +69,7 @@ class ScoreGraph(nn.Module):
         prototype_map = torch.matmul(prototype[None], masked).unflatten(1, (self.size, self.size))[0]  # eq. 20
         harmonic = 1 / (1 / (scale_maps + EPSILON)).mean(0)  # eq. 19: |K| / Σ 1/S
         fused = (1 - alpha) * harmonic + alpha * prototype_map  # eq. 21
-        evidence = self._blur(fused) / levels[0]
+        evidence = torch.maximum(self._blur(fused) / levels[0], floor)
         error_map = self._blur(self._upsample(error)[0, 0])
         score_map = (evidence + EPSILON) ** map_power * (error_map / levels[1] + EPSILON) ** error_power
         highest = torch.topk(score_map.flatten(), self.top).values
@@ -107,7 +107,7 @@ def score_case(perceptual: nn.Module, image_size: int, feature_size: int, rng: n
             "prototype": torch.tensor([0.0, 0, 0, 1]),
             "error": blocks(rng, 1, 1, feature_size, feature_size, block=1),
             "levels": torch.ones(2, image_size, image_size),
-            "weights": torch.tensor([0.1, 0.5, 1.0, 1.0, 0.5]),
+            "weights": torch.tensor([0.1, 0.5, 1.0, 1.0, 0.5, 0.1]),
         },
         {"inpainted": {0: "K"}, "masks": {0: "K"}, "membership": {0: "R", 1: "K"}, "prototype": {0: "K"}},
         ("score_map", "score", "scale_maps", "prototype_map", "error_map"),

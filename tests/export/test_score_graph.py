@@ -35,7 +35,7 @@ def distance(net, reference, picture):
 
 def reference_outputs(net, inputs):
     x = inputs["image"].permute(0, 3, 1, 2).float() / 127.5 - 1
-    alpha, r, p_s, p_e, t = inputs["weights"].double().tolist()
+    alpha, r, p_s, p_e, t, floor = inputs["weights"].double().tolist()
     ref = r * inputs["reconstruction"] + (1 - r) * x
     maps = [distance(net, ref, inputs["inpainted"][k : k + 1]) for k in range(len(inputs["inpainted"]))]
     masks = inputs["masks"][:, 0].double().numpy()
@@ -49,7 +49,7 @@ def reference_outputs(net, inputs):
     s = ndimage.gaussian_filter(fused, sigma, mode="nearest", truncate=4)
     e = ndimage.gaussian_filter(upsampled(inputs["error"])[0, 0], sigma, mode="nearest", truncate=4)
     levels = inputs["levels"].double().numpy()
-    score_map = (s / levels[0] + 1e-8) ** p_s * (e / levels[1] + 1e-8) ** p_e
+    score_map = (np.maximum(s / levels[0], floor) + 1e-8) ** p_s * (e / levels[1] + 1e-8) ** p_e
     highest = np.sort(score_map.ravel())[::-1][: round(0.005 * SIZE * SIZE)]
     score = (1 - t) * highest[0] + t * highest.mean()
     return {"score_map": score_map, "score": score, "scale_maps": np.stack(scale_maps), "prototype_map": prototype_map,
@@ -57,7 +57,14 @@ def reference_outputs(net, inputs):
 
 
 @pytest.mark.parametrize(
-    "weights", [[0.1, 0, 1, 0, 0], [0.1, 1, 1, 1, 1], [0.3, 0.5, 0.7, 1.5, 0.4], [0, 0, 1, 0, 0], [1, 0, 2, 0, 1]]
+    "weights",
+    [
+        [0.1, 0, 1, 0, 0, 0],
+        [0.1, 1, 1, 1, 1, 0],
+        [0.3, 0.5, 0.7, 1.5, 0.4, 0.2],
+        [0, 0, 1, 0, 0, 0],
+        [1, 0, 2, 0, 1, 1],
+    ],
 )
 def test_the_score_is_that_of_the_equations(case, weights):
     levels = torch.rand(2, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) + 0.5
@@ -70,7 +77,7 @@ def test_the_score_is_that_of_the_equations(case, weights):
 
 def test_the_papers_weights_leave_the_prototype_error_out(case):
     """Prototype power 0: E changes nothing; reference 0: the reconstruction changes nothing."""
-    weights = torch.tensor([0.1, 0.0, 1.0, 0.0, 0.0])
+    weights = torch.tensor([0.1, 0.0, 1.0, 0.0, 0.0, 0.0])
     with torch.no_grad():
         first = case.module(**{**case.inputs, "weights": weights})
         changed = {"error": case.inputs["error"] * 9 + 1, "reconstruction": -case.inputs["reconstruction"]}
@@ -81,6 +88,10 @@ def test_the_papers_weights_leave_the_prototype_error_out(case):
 
 def test_an_untouched_picture_has_no_evidence(case):
     x = case.inputs["image"].permute(0, 3, 1, 2).float() / 127.5 - 1
-    inputs = {**case.inputs, "inpainted": x.expand(4, -1, -1, -1), "weights": torch.tensor([0.1, 0.0, 1.0, 0.0, 0.0])}
+    inputs = {
+        **case.inputs,
+        "inpainted": x.expand(4, -1, -1, -1),
+        "weights": torch.tensor([0.1, 0.0, 1.0, 0.0, 0.0, 0.0]),
+    }
     with torch.no_grad():
         assert case.module(**inputs)[1] < 1e-6
