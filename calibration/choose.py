@@ -241,8 +241,11 @@ def choose(
             for k, trial in enumerate(pictures):
                 if trial.leave not in detectors:
                     detectors[trial.leave] = leaving_out(detectors[None], category, trial.leave)
-                key = f"trial {place} {trial.leave} {picture_hash(trial.image)}"
-                record = cache.get(key, lambda t=trial, d=detectors: _tried(d[t.leave], category, t, grid))
+
+                def compute(ready: Detector = detectors[trial.leave], t: Trial = trial) -> dict[str, list[float]]:
+                    return _tried(ready, category, t, grid)
+
+                record = cache.get(f"trial {place} {trial.leave} {picture_hash(trial.image)}", compute)
                 scores[i, k] = record["scores"]
                 if trial.mask is not None:
                     precision[i, k] = record["ap"]
@@ -283,7 +286,7 @@ def _tried(detector: Detector, category: str, trial: Trial, grid: Sequence[Weigh
     record: dict[str, list[float]] = {"scores": [], "ap": []}
     for weights in grid:
         if detector.bundle.category(category).prototypes is None:
-            weights = weights.model_copy(update={"error_power": 0.0})
+            weights = weights.model_copy(update={"error_power": 0.0, "map_floor": 0.0})
         score_map, score = fused(evidence, weights, evidence["levels"])
         record["scores"].append(score)
         if trial.mask is not None:

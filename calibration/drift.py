@@ -11,7 +11,8 @@ Floats = NDArray[np.float32]
 
 #: Fewer good pictures than this say too little of how they vary.
 LEAST = 10
-CLIP = 4.0
+#: Low, so that a quarter of bad parts in a window hardly raises an alarm by itself.
+CLIP = 1.5
 
 
 def fit_model(pooled: Floats, window: int, *, clip: float = CLIP, limit: float = float("inf")) -> DriftModel:
@@ -35,32 +36,34 @@ def fit_model(pooled: Floats, window: int, *, clip: float = CLIP, limit: float =
     noise = max(squares - float(np.square(sample).sum()), 0.0) / size / count
     share = min(noise / distance, 1.0) if distance > 0 else 1.0
     variances, vectors = np.linalg.eigh((1 - share) * sample + share * level * np.eye(size))
-    whitening = vectors.T / np.sqrt(np.maximum(variances, 1e-9 * max(level, 1e-9)))[:, None]
+    # the symmetric root, so that models of different pictures share their axes
+    whitening = vectors / np.sqrt(np.maximum(variances, 1e-9 * max(level, 1e-9))) @ vectors.T
     return DriftModel(
         centre.astype(np.float32), scale.astype(np.float32), whitening.astype(np.float32), clip, window, limit
     )
 
 
 def good_streams(
-    pooled: Floats, window: int, length: int, *, halvings: int = 20, streams: int = 20, seed: int = 0
+    pooled: Floats, window: int, length: int, *, folds: int = 8, streams: int = 400, seed: int = 0
 ) -> NDArray[np.float64]:
-    """The highest statistic of streams of good pictures, float64 halvings · streams.
+    """The highest statistic of each of some streams of good pictures: float64 streams.
 
-    In each halving the model is made from a random half of the pictures, and the streams, of `length` pictures each,
-    are drawn with replacement from the other half: the model's own error counts too, and more than it will, since the
-    final model is made from all of them.
+    Every picture is whitened by a model of the other folds, as a new picture will be by a model that has not seen it.
+    A stream is `length` of these, drawn with replacement, moved by how far the centre of that many pictures may be off
+    (the mean of a bootstrap sample).
     """
     rng = np.random.default_rng(seed)
-    highest = []
-    for _ in range(halvings):
-        order = rng.permutation(len(pooled))
-        first, second = order[: len(order) // 2], order[len(order) // 2 :]
-        model = fit_model(pooled[first], window)
-        whitened = model.whitened(pooled[second])
-        for _ in range(streams):
-            drawn = whitened[rng.integers(len(whitened), size=length)]
-            highest.append(float(statistics(drawn, window).max()))
-    return np.array(highest)
+    order = rng.permutation(len(pooled))
+    parts = [order[part::folds] for part in range(min(folds, len(order)))]
+    unseen = np.concatenate(
+        [fit_model(np.delete(pooled, part, axis=0), window).whitened(pooled[part]) for part in parts]
+    )
+    highest = np.empty(streams)
+    for i in range(streams):
+        off = unseen[rng.integers(len(unseen), size=len(unseen))].mean(axis=0) - unseen.mean(axis=0)
+        drawn = unseen[rng.integers(len(unseen), size=length)] + off
+        highest[i] = statistics(drawn, window).max()
+    return highest
 
 
 def calibrated_model(
