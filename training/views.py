@@ -96,6 +96,7 @@ def make_views(
     pictures, latents, masks, owners = [], [], [], []
     device = next(base.vae.parameters()).device
     side = base.latent_size
+    together = min(8, max(1, 8 * 256**2 // base.image_size**2))  # what an encoder takes at once on a small card
     for number, shots in enumerate(categories):
         batch: list[npt.NDArray[np.uint8]] = []
         for view in range(per_category):
@@ -107,7 +108,7 @@ def make_views(
             batch.append(image)
             masks.append(_down(foreground, side))
             owners.append(number)
-            if len(batch) == 8 or view + 1 == per_category:
+            if len(batch) == together or view + 1 == per_category:
                 pictures.append(np.stack(batch))
                 latents.append(_encode(base.vae, pictures[-1], device))
                 tick(len(batch))
