@@ -100,6 +100,19 @@ def test_bf16_is_near_float32_and_leaves_a_plain_network(tmp_path):
     assert all(value.dtype == torch.float32 for value in half[0].parameters())
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
+@pytest.mark.parametrize("precision", ["fp16", "auto"])
+def test_half_precision_on_a_card_is_near_float32(precision, tmp_path):
+    plain, module = run(tmp_path / "a"), network().cuda()
+    last = fit(
+        make_accelerator("cuda", precision), module, batch, loss, LOOP, lambda step: 0.01 / (step + 1), tmp_path / "b",
+        tick=quiet,
+    )  # fmt: skip
+    assert last == pytest.approx(plain[1], rel=0.05)
+    same(plain[0], module.cpu(), atol=0.01, rtol=0.05)
+
+
 def test_counts_and_the_mean_loss_outlive_an_interruption(tmp_path):
     def stop_at(number):
         calls = []
