@@ -41,7 +41,8 @@ class Broker:
         role: end of the client id; two clients of one id push each other off the broker. persistent: the broker keeps
         messages for it while it is away. manual_ack: messages are acknowledged by the caller.
         """
-        from paho.mqtt.client import CallbackAPIVersion, Client
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
 
         client = Client(
             CallbackAPIVersion.VERSION2,

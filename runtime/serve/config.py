@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import stat
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -138,9 +139,9 @@ def read_config(path: Path) -> StationConfig:
 
     Raises InputError in one sentence: no such file, no TOML, an unknown key, a value that cannot be.
     """
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ModuleNotFoundError:  # Python 3.10
+    else:
         import tomli as tomllib
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -329,7 +330,7 @@ def _resolved(config: StationConfig, base: Path) -> StationConfig:
     """The configuration with relative paths taken from `base`."""
 
     def resolve(section: Any) -> Any:
-        changes = {}
+        changes: dict[str, Any] = {}
         for key in type(section).model_fields:
             value = getattr(section, key)
             if isinstance(value, Path):

@@ -35,7 +35,7 @@ class Broker:
         settings = self.folder / "mosquitto.conf"
         settings.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
-            f"persistence_location {self.folder}/\nautosave_interval 1\nuser root\n"  # started by root it would become a user that may not write here
+            f"persistence_location {self.folder}/\nautosave_interval 1\nuser root\n"  # else it may not write here
         )
         self.process = subprocess.Popen([str(MOSQUITTO), "-c", str(settings)], stderr=subprocess.DEVNULL)
         end = time.monotonic() + 20

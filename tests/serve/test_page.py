@@ -186,7 +186,7 @@ def test_the_operator_corrects_with_one_press(open_page, server: Server, tiny_pi
     assert (record["verdict"], record["operator_verdict"]) == ("bad", "good")
 
     page.get_by_role("link", name="History").click()
-    page.get_by_label("Verdict").select_option("corrected")
+    page.locator("#view-history [name=verdict]").select_option("corrected")
     expect(page.locator(".records li")).to_have_count(1)
     page.locator(".records li button").click()
     dialog = page.get_by_role("dialog")
@@ -221,16 +221,16 @@ def test_history_filters(open_page, server: Server, tiny_picture) -> None:
     rows = page.locator(".records .record")
     total = len(server.get("v1/records?limit=40")["records"])
     expect(rows).to_have_count(total)
-    page.get_by_label("Category").select_option("weave")
+    page.locator("#view-history [name=category]").select_option("weave")
     weaves = len(server.get("v1/records?limit=40&category=weave")["records"])
     expect(rows).to_have_count(weaves)
     assert 2 <= weaves < total
-    page.get_by_label("Verdict").select_option("bad")
+    page.locator("#view-history [name=verdict]").select_option("bad")
     expect(page.get_by_text("No part fits these filters.")).to_be_visible()
     page.get_by_role("button", name="Clear filters").click()
     expect(rows).to_have_count(total)
-    page.get_by_label("From").fill("2100-01-01T00:00")
-    page.get_by_label("From").dispatch_event("change")
+    page.locator("#view-history [name=since]").fill("2100-01-01T00:00")
+    page.locator("#view-history [name=since]").dispatch_event("change")
     expect(rows).to_have_count(0)
 
 
@@ -243,11 +243,11 @@ def test_a_dropped_picture_is_inspected(open_page, tiny_picture, tmp_path: Path)
         " t.items.add(new File([new Uint8Array(bytes)], 'dropped.png', { type: 'image/png' })); return t; }",
         list(out.getvalue()),
     )
-    page.get_by_label("Category").select_option(label="weave")
+    page.locator("#trial-category").select_option(label="weave")
     page.dispatch_event(".drop", "drop", {"dataTransfer": transfer})
     expect(page.locator("#view-try .full-top .badge")).to_have_text("Good")
     (tmp_path / "chosen.png").write_bytes(out.getvalue())
-    page.get_by_label("Category").select_option(label="ring")
+    page.locator("#trial-category").select_option(label="ring")
     page.locator("#trial-file").set_input_files(tmp_path / "chosen.png")
     expect(page.locator("#view-try .full-top .badge")).to_have_text("Bad")
     expect(page.locator("#view-try .outlines .over").first).to_be_attached()

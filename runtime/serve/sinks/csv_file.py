@@ -110,6 +110,6 @@ class CsvSink:
             if number.isdecimal():
                 aside[int(number)] = path
         os.rename(self.path, self.path.with_name(f"{self.path.stem}.{max(aside, default=0) + 1:03d}{self.path.suffix}"))
-        for number in sorted(aside)[: max(0, len(aside) + 1 - self._keep)]:
-            aside[number].unlink(missing_ok=True)
+        for old in sorted(aside)[: max(0, len(aside) + 1 - self._keep)]:
+            aside[old].unlink(missing_ok=True)
         self._written = None

@@ -83,9 +83,11 @@ class MqttTrigger:
         client = self._broker.client("in", persistent=True, manual_ack=True)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
-        client.on_message = lambda _client, _userdata, message: loop.call_soon_threadsafe(
-            self._take, client, message, station, stop
-        )
+
+        def on_message(_client: Any, _userdata: Any, message: Any) -> None:  # in the client's thread
+            loop.call_soon_threadsafe(self._take, client, message, station, stop)
+
+        client.on_message = on_message
         client.connect_async(self._broker.host, self._broker.port, KEEPALIVE)
         client.loop_start()
         try:

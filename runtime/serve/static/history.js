@@ -43,7 +43,7 @@ export function historyView(section, { openDetail }) {
         h("span", { class: "record-top" }, badge(decision.verdict), h("b", {}, decision.category)),
         h("span", { class: "soft" }, `${text("score")} ${number(decision.score)}`,
           decision.threshold == null ? "" : ` · ${text("limit").toLowerCase()} ${number(decision.threshold)}`),
-        h("span", { class: "soft" }, h("time", { datetime: decision.time }, moment(decision.time)), ` · ${decision.source}`),
+        h("span", { class: "soft" }, h("time", { datetime: decision.time }, moment(decision.time)), ` · ${decision.source.split(" @ ")[0]}`),
         operator)));
   }
 
