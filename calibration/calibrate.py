@@ -245,71 +245,101 @@ def _category(
     with progress(f"Scoring {name}", len(held_out) + len(material.bad)) as step:
         good = measure(ready, name, held_out, settings.min_area, cache, step)
         bad = measure(ready, name, material.bad, settings.min_area, cache, step)
+    limits = _limits(ready, material, good, bad, settings, cache)
+    everything = [one.score for one in good] or [one.score for shot in limits.varied for one in shot]
+    levels = [one.area_level for one in good] or [one.area_level for shot in limits.varied for one in shot]
+    entry = Calibration(
+        rule=limits.rule,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        target=settings.false_reject,
+        promised=limits.promised,
+        seed=detector.seed,
+        provider=detector.provider,
+        images=len(good),
+        defects=len(bad) if limits.measured else 0,
+        shots=len(limits.varied),
+        middle=float(np.median(everything)),
+        pixel_threshold=limits.pixel,
+        pixel_promised=limits.pixel_promised,
+        min_area=settings.min_area,
+        mm_per_pixel=settings.mm_per_pixel,
+        scores=[float(value) for value in np.quantile(everything, np.linspace(0, 1, 101))],
+        chosen=_choice_record(found, detector, manifest, name, settings, pairs),
+    )
+    outcome = Outcome(
+        category=name,
+        threshold=limits.threshold,
+        entry=entry,
+        sentence=limits.sentence,
+        good=everything,
+        bad=[one.score for one in bad],
+        good_levels=levels,
+        from_shots=not good,
+        left_out=len(material.shots) + len(taken),
+        repeated=len(material.repeated),
+        measured=limits.measured,
+        coverage=resplit_rates(everything, RATES) if len(good) >= 2 * needed(max(RATES)) else None,
+        found=found,
+    )
+    _watch(outcome, ready, held_out, good, settings, cache)
+    return outcome, manifest, _evidence(material, taken, held_out, good, bad, entry, detector)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Thresholds of a category and where they come from. varied: scores of the shots, if an estimate needed them."""
+
+    rule: Literal["conformal", "estimate", "f1", "cost"]
+    threshold: float
+    promised: float | None
+    pixel: float
+    pixel_promised: float | None
+    sentence: str | None
+    measured: tuple[float, float] | None
+    varied: list[list[Measured]]
+
+
+def _limits(
+    detector: Detector,
+    material: Material,
+    good: Sequence[Measured],
+    bad: Sequence[Measured],
+    settings: Settings,
+    cache: Cache,
+) -> _Limits:
+    """The thresholds by the rule that was asked for, or an estimate."""
+    name, rate = material.category, settings.false_reject
     scores, levels = [one.score for one in good], [one.area_level for one in good]
-    promise = conformal_threshold(scores, settings.false_reject)
-    pixel_promise = conformal_threshold(levels, settings.false_reject)
-    sentence, groups, level_groups, shots = None, [], [], 0
-    if promise is None:
-        sentence = shortage(settings.false_reject, len(scores))
-        varied = _from_shots(ready, material, settings.min_area, cache) if len(good) < ENOUGH else []
-        shots = len(varied)
-        groups = [[one] for one in scores] + [[one.score for one in shot] for shot in varied]
-        level_groups = [[one] for one in levels] + [[one.area_level for one in shot] for shot in varied]
-    measured, promised = None, None
+    promise, pixel_promise = conformal_threshold(scores, rate), conformal_threshold(levels, rate)
+    sentence = None if promise is not None or settings.rule != "conformal" else shortage(rate, len(scores))
+    if sentence is not None and settings.require_promise:
+        raise InputError(f"{name}: {sentence} (--require-promise; images that λ was chosen with do not count)")
+    few = promise is None and len(good) < ENOUGH
+    varied = _from_shots(detector, material, settings.min_area, cache) if few else []
     rule: Literal["conformal", "estimate", "f1", "cost"] = settings.rule
-    if settings.rule == "f1":
-        choice = f1_threshold(scores, [one.score for one in bad])
-    elif settings.rule == "cost":
-        choice = cost_threshold(scores, [one.score for one in bad], settings.cost_ratio, settings.defect_rate)
-    if settings.rule != "conformal":
-        threshold, measured, sentence = choice.threshold, (choice.false_rejects, choice.escapes), None
-    elif promise is not None:
+    measured, promised = None, None
+    if settings.rule == "conformal" and promise is not None:
         threshold, promised = promise.threshold, promise.rate
+    elif settings.rule == "conformal":
+        groups = [*([score] for score in scores), *([one.score for one in shot] for shot in varied)]
+        rule, threshold = "estimate", fitted_threshold(groups, rate)
     else:
-        rule, threshold = "estimate", fitted_threshold(groups, settings.false_reject)
+        worse = [one.score for one in bad]
+        choice = (
+            f1_threshold(scores, worse)
+            if settings.rule == "f1"
+            else cost_threshold(scores, worse, settings.cost_ratio, settings.defect_rate)
+        )
+        threshold, measured = choice.threshold, (choice.false_rejects, choice.escapes)
     pixel_promised = None
     if settings.pixel is not None:
         pixel = settings.pixel
     elif pixel_promise is not None:
         pixel, pixel_promised = pixel_promise.threshold, pixel_promise.rate
     else:
-        pixel = fitted_threshold(level_groups, settings.false_reject)
-    everything = scores or [score for group in groups for score in group]
-    entry = Calibration(
-        rule=rule,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        target=settings.false_reject,
-        promised=promised,
-        seed=detector.seed,
-        provider=detector.provider,
-        images=len(good),
-        defects=len(bad) if measured else 0,
-        shots=shots,
-        middle=float(np.median(everything)),
-        pixel_threshold=pixel,
-        pixel_promised=pixel_promised,
-        min_area=settings.min_area,
-        mm_per_pixel=settings.mm_per_pixel,
-        scores=[float(value) for value in np.quantile(everything, np.linspace(0, 1, 101))],
-        chosen=_choice_record(found, detector, manifest, name, pairs),
-    )
-    outcome = Outcome(
-        category=name,
-        threshold=threshold,
-        entry=entry,
-        sentence=sentence,
-        good=everything,
-        bad=[one.score for one in bad],
-        good_levels=levels or [level for group in level_groups for level in group],
-        from_shots=not scores,
-        left_out=len(material.shots) + len(taken),
-        repeated=len(material.repeated),
-        measured=measured,
-        coverage=resplit_rates(scores, RATES) if len(scores) >= 2 * needed(max(RATES)) else None,
-        found=found,
-    )
-    _watch(outcome, ready, held_out, good, settings, cache)
-    return outcome, manifest, _evidence(material, taken, held_out, good, bad, entry, detector)
+        groups = [*([level] for level in levels), *([one.area_level for one in shot] for shot in varied)]
+        pixel = fitted_threshold(groups, rate)
+    return _Limits(rule, threshold, promised, pixel, pixel_promised, sentence, measured, varied)
 
 
 def _chosen(
@@ -381,12 +411,20 @@ def _by_hand(
 
 
 def _choice_record(
-    found: choosing.Found | None, detector: Detector, manifest: Manifest, name: str, pairs: Dataset | None
+    found: choosing.Found | None,
+    detector: Detector,
+    manifest: Manifest,
+    name: str,
+    settings: Settings,
+    pairs: Dataset | None,
 ) -> dict[str, Any]:
     """How λ and fusion were found; the earlier record when they stay as an earlier calibration chose them."""
     if found is not None:
         synthetic = pairs is not None and name in pairs.names
         return {**found.record(), "by": "synthetic pairs" if synthetic else "pasted defects"}
+    if settings.strengths or settings.alphas:
+        schedule, weights = choosing.present(manifest, name, detector.plan_name)
+        return {"lambda": schedule.noise_strength, "weights": weights.model_dump(mode="json"), "by": "hand"}
     for one in detector.bundle.category(name).calibrations.get(detector.plan_name, {}).values():
         same = choosing.present(manifest, name, detector.plan_name) == choosing.present(
             detector.bundle.manifest, name, detector.plan_name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,11 +80,6 @@ def gather(bundle: Bundle, category: Category, split: str = "all") -> Material:
                 found.bad.append(item)
             seen.add(item.hash)
     return found
-
-
-def hashes(items: Sequence[Item]) -> list[str]:
-    """The hashes of some items, in their order."""
-    return [item.hash for item in items]
 
 
 def _hash(path: Path, size: int) -> str:

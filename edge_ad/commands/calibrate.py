@@ -94,7 +94,7 @@ def command(
     else:
         wanted = [name for part in categories.split(",") if (name := part.strip())]
     dataset = load_dataset(data, wanted, need_test=split == "test")
-    work = work or bundle.with_name(f"{bundle.name}-calibration")
+    work = work or bundle.resolve().with_name(f"{bundle.resolve().name}-calibration")
     result = calibrate(detector, dataset, settings, work, pairs=synthetic, log=click.echo)
     write_page(result, work)
     click.echo(f"written into {bundle}; page: {work / PAGE}")

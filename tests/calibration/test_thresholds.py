@@ -9,6 +9,7 @@ from edge_ad.calibration.estimate import fitted_threshold, student_quantile
 from edge_ad.calibration.operating import cost_threshold, f1_threshold
 from edge_ad.calibration.options import area_of, numbers, pixel_of
 from edge_ad.errors import OptionError
+from edge_ad.runtime.result import decide, normalised_score
 
 SCORES = st.lists(st.integers(0, 30).map(lambda n: n / 10), min_size=1, max_size=25)
 
@@ -65,6 +66,22 @@ def test_costs_that_cannot_be_are_refused():
     for arguments in (([], [1.0], 1), ([1.0], [], 1), ([1.0], [2.0], 0), ([1.0], [2.0], 1, 1.5)):
         with pytest.raises(ValueError, match="cost"):
             cost_threshold(*arguments)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(1e-6, 1e6), st.one_of(st.none(), st.floats(0, 1e6)))
+def test_normalised_scores_rise_with_the_score_and_are_a_half_at_the_threshold(one, other, threshold, middle):
+    low, high = (normalised_score(score, threshold, middle) for score in sorted((one, other)))
+    assert 0 <= low <= high <= 1
+    assert normalised_score(threshold, threshold, middle) == 0.5
+    for score, value in zip(sorted((one, other)), (low, high)):
+        assert (value >= 0.5) == (decide(score, threshold) == "bad")
+    if middle is not None and middle < threshold:
+        assert normalised_score(middle, threshold, middle) == pytest.approx(0.25)
+    assert normalised_score(one, None, middle) is None
+
+
+def test_a_score_that_is_no_number_is_not_good():
+    assert decide(float("nan"), 1.0) == "bad"
 
 
 def test_options_are_read_or_refused():
