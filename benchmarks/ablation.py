@@ -5,7 +5,8 @@
 Four trainings serve every row: the denoiser as `edge-ad train` does it (with its decoder), with random masks, with
 simple prompts, and with none. Denoiser and decoder do not depend on each other, so that rows are put together from them
 at export. Rows that are the same detector are measured once. What WORK holds already is taken up: run it again after an
-interruption. It ends with WORK/ablation.md, ablation.json and ablation.png.
+interruption. Random and designed masks share their other half, the plan's masks (`--plan-mask-share` of edge-ad train),
+as each other row has it too. It ends with WORK/ablation.md, ablation.json and ablation.png.
 
 Every row is scored twice: with the plan's own weights, and with the paper's (equation 21 alone, α = 0.1), since the
 prototype error in the plan's own score hides what inpainting contributes.
@@ -25,7 +26,7 @@ import click
 from edge_ad.bundle import Plan, Schedule, Weights, read_manifest, write_manifest
 from edge_ad.dataset import category_names, load_dataset
 from edge_ad.doctor.machine import examine
-from edge_ad.errors import OptionError
+from edge_ad.errors import EdgeAdError, OptionError
 from edge_ad.evaluation import evaluate, percent
 from edge_ad.export.fuse import fuse_adapter, load_weights
 from edge_ad.export.pipeline import ExportOptions, Product, build_bundle
@@ -331,5 +332,5 @@ def main(
 if __name__ == "__main__":
     try:
         main()
-    except OptionError as error:
+    except EdgeAdError as error:
         raise SystemExit(f"ablation: {error}") from None

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import torch
 
 from edge_ad.dataset import Dataset, load_dataset, shots
+from edge_ad.errors import EdgeAdError
 from edge_ad.evaluation import evaluate, text_table
 from edge_ad.files import write_json
 from edge_ad.images import read_image, resize_image
@@ -151,4 +152,7 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EdgeAdError as error:
+        raise SystemExit(f"anomalib_peers: {error}") from None
