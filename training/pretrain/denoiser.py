@@ -34,7 +34,7 @@ class DenoiserSettings:
         average: decay of the moving average of the weights that is kept.
     """
 
-    steps: int = 2300
+    steps: int = 4900
     batch: int = 32
     learning_rate: float = 8e-4
     empty_prompt: float = 0.1
