@@ -20,7 +20,7 @@ from edge_ad.runtime.serve.products import available
 from edge_ad.runtime.serve.records import Query as RecordQuery
 from edge_ad.runtime.serve.records import parse_time
 from edge_ad.runtime.serve.station import Station
-from edge_ad.runtime.serve.uploads import MAX_IMAGES, decode, read_upload
+from edge_ad.runtime.serve.uploads import MAX_IMAGES, read_upload
 
 #: Seconds between two comments on a quiet event stream, so that proxies and clients see that it lives.
 _KEEP_ALIVE = 15.0
@@ -133,8 +133,8 @@ def make_router(station: Station) -> APIRouter:
 
         Query or form: category, product, deadline_s, and pictures: "links" (default), "inline" or "none".
         """
-        station.check_room()  # before the upload is read: a full station is not to spend memory on it
-        upload = await read_upload(request)
+        with station.upload():
+            upload = await read_upload(request)
         if len(upload.files) != 1:
             raise HTTPException(400, "send one image here; several go to /v1/inspect/batch")
         wanted = _wanted(upload.fields)
@@ -144,8 +144,8 @@ def make_router(station: Station) -> APIRouter:
     @router.post("/inspect/batch", openapi_extra=_body(_MANY, raw=False), tags=["inspect"])
     async def inspect_batch(request: Request) -> BatchAnswer:
         """Decide on several images, files `image` of a form, with one `category` for all or one each, in order."""
-        station.check_room()
-        upload = await read_upload(request)
+        with station.upload():
+            upload = await read_upload(request)
         names: list[str | None] = list(upload.categories) or [None]
         if len(names) not in (1, len(upload.files)):
             raise HTTPException(400, f"{len(upload.files)} images with {len(names)} categories: give one, or one each")
@@ -249,10 +249,8 @@ def make_router(station: Station) -> APIRouter:
 
 
 async def _decide(station: Station, data: bytes, fields: dict[str, str], category: str | None) -> Decision:
-    deadline = _deadline(fields)
-    image = await decode(data, station.options.max_pixels)
-    return await station.inspect(
-        image, category or None, product=fields.get("product") or None, deadline_s=deadline, picture=data
+    return await station.inspect_file(
+        data, category or None, product=fields.get("product") or None, deadline_s=_deadline(fields)
     )
 
 

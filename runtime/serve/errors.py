@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 
 from edge_ad.errors import BundleError, EdgeAdError
 from edge_ad.runtime.serve.decision import Expired, InspectionFailed, Overloaded, WorkerDied
+from edge_ad.runtime.serve.decoding import NotAnImage, TooManyPixels
 
 _KINDS: tuple[tuple[type[EdgeAdError], int, str], ...] = (
     (Overloaded, 503, "overloaded"),
@@ -15,6 +16,8 @@ _KINDS: tuple[tuple[type[EdgeAdError], int, str], ...] = (
     (WorkerDied, 500, "worker_died"),
     (InspectionFailed, 500, "failed"),
     (BundleError, 404, "unknown"),
+    (TooManyPixels, 413, "too_large"),
+    (NotAnImage, 415, "not_an_image"),
     (EdgeAdError, 400, "bad_request"),
 )
 _WORDS = {401: "unauthorized", 404: "unknown", 405: "method", 408: "slow", 413: "too_large", 415: "not_an_image",

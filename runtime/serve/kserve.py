@@ -25,7 +25,7 @@ from starlette.exceptions import HTTPException
 from edge_ad.errors import BundleError
 from edge_ad.runtime.serve.decision import Decision
 from edge_ad.runtime.serve.station import Station
-from edge_ad.runtime.serve.uploads import MAX_IMAGES, decode
+from edge_ad.runtime.serve.uploads import MAX_IMAGES
 from edge_ad.version import __version__
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -224,10 +224,11 @@ def make_router(station: Station) -> APIRouter:
     async def infer(request: Request, model: str, version: str = "1") -> Response:
         """Decide on images; JSON, or JSON with binary tensors behind it."""
         known(model, version)
-        station.check_room()
-        header, binary = split_body(await request.body(), request.headers.get(HEADER_LENGTH))
+        with station.upload():
+            body = await request.body()
+        header, binary = split_body(body, request.headers.get(HEADER_LENGTH))
         tensors = read_inputs(header, binary)
-        images, pictures = await _images(tensors, station.options.max_pixels)
+        images = images_of(tensors)
         names: list[str | None] = [None] * len(images)
         if "category" in tensors:
             given = [bytes(name).decode("utf-8", "replace") for name in tensors["category"]]
@@ -236,8 +237,10 @@ def make_router(station: Station) -> APIRouter:
             names = [*given] * (len(images) if len(given) == 1 else 1)
         write_outputs(header, model, {name: [] for name, _, _ in OUTPUTS})  # refuse before any work
         asked = (
-            station.inspect(image, name, product=model, source="kserve", picture=picture)
-            for image, name, picture in zip(images, names, pictures)
+            station.inspect_file(image, name, product=model, source="kserve")
+            if isinstance(image, bytes)
+            else station.inspect(image, name, product=model, source="kserve")
+            for image, name in zip(images, names)
         )
         results = await asyncio.gather(*asked, return_exceptions=True)
         for result in results:  # the protocol has one answer for all
@@ -254,20 +257,17 @@ def make_router(station: Station) -> APIRouter:
     return router
 
 
-async def _images(tensors: dict[str, Any], max_pixels: int) -> tuple[list[NDArray[np.uint8]], list[bytes | None]]:
+def images_of(tensors: dict[str, Any]) -> Sequence[bytes | NDArray[np.uint8]]:
+    """The images of a request's tensors: files, or uint8 H,W,3. HTTPException 400."""
     if ("image" in tensors) == ("encoded" in tensors):
         raise HTTPException(400, 'give either the input "image" or the input "encoded"')
     if "encoded" in tensors:
-        files: list[bytes] = tensors["encoded"]
-        if len(files) > MAX_IMAGES:
-            raise HTTPException(400, f"{MAX_IMAGES} images at most in one request")
-        return list(await asyncio.gather(*(decode(file, max_pixels) for file in files))), list(files)
-    image = tensors["image"]
-    batch = image[None] if image.ndim == 3 else image
-    if batch.ndim != 4 or batch.shape[3] != 3:
-        raise HTTPException(400, 'the shape of input "image" must be N,H,W,3 or H,W,3')
-    if len(batch) > MAX_IMAGES:
+        images: Sequence[bytes | NDArray[np.uint8]] = tensors["encoded"]
+    else:
+        image = tensors["image"]
+        images = image[None] if image.ndim == 3 else image
+        if images.ndim != 4 or images.shape[3] != 3:
+            raise HTTPException(400, 'the shape of input "image" must be N,H,W,3 or H,W,3')
+    if len(images) > MAX_IMAGES:
         raise HTTPException(400, f"{MAX_IMAGES} images at most in one request")
-    if batch.shape[1] * batch.shape[2] > max_pixels:
-        raise HTTPException(413, f"the image holds more than {max_pixels:,} pixels; shrink it first")
-    return list(batch), [None] * len(batch)
+    return list(images)

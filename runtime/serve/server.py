@@ -81,6 +81,7 @@ async def run(station: Station, network: Network) -> int:
         proxy_headers=False,
         ws="none",
         limit_concurrency=4 * station.options.queue + 64,
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=int(network.drain),
         h11_max_incomplete_event_size=1 << 16,
         ssl_certfile=network.tls_certificate,

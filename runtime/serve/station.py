@@ -10,8 +10,9 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -35,6 +36,7 @@ from edge_ad.runtime.serve.decision import (
     WorkerDied,
     utc_text,
 )
+from edge_ad.runtime.serve.decoding import check_size, decode
 from edge_ad.runtime.serve.events import Hub, Listener
 from edge_ad.runtime.serve.lines import Throttle, log
 from edge_ad.runtime.serve.lock import lock_folder
@@ -60,16 +62,22 @@ _TICK = 1.0
 
 @dataclass(eq=False)
 class _Request:
-    """One call of `inspect`. answer: set once. closing: its decision is being recorded, it can no longer expire."""
+    """One image on its way. content: its file or pixels, until it is prepared. file: of `content`'s pixels, if there is
+    one. size: (H, W), once known. small: for the map. answer: set once. closing: its decision is being recorded, it can
+    no longer expire.
+    """
 
-    image: NDArray[np.uint8]
-    picture: bytes | None
+    content: bytes | NDArray[np.uint8] | None
+    file: bytes | None
     product: Product
     category: str
     source: str
     arrived: float = field(default_factory=time.time)
     clock: Clock = field(default_factory=Clock)
     answer: asyncio.Future[Decision] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    size: tuple[int, int] = (0, 0)
+    small: NDArray[np.uint8] | None = None
+    held: list[str] = field(default_factory=list)
     waiting: bool = True
     closing: bool = False
 
@@ -102,13 +110,16 @@ class Station:
         self._batches = Batches(options.max_batch, options.max_delay)
         self._hub = Hub()
         self._outboxes: list[Outbox] = []
-        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "pixels")
+        threads = min(4, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(threads, "pixels")
+        self._pixels = asyncio.Semaphore(threads)  # full-size pictures in memory, of however many that wait
         self._lock: IO[bytes] | None = None
         self._loading = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._source_tasks: dict[str, asyncio.Task[None]] = {}
         self._open: set[asyncio.Task[None]] = set()
         self._waiting = 0
+        self._uploads = 0
         self._seconds_an_image = 0.1
         self._counts = DayCounts(time.time(), {})
         self._drift: dict[str, dict[str, Any]] = {}
@@ -179,13 +190,37 @@ class Station:
         an unknown category or product, InputError for what is no image or fits several products, InspectionFailed
         when the worker failed. In each of these cases the image has no record.
         """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise InputError(f"an image must be uint8 of shape H,W,3, not {image.dtype} of shape {image.shape}")
+        check_size(image.shape[0], image.shape[1], self.options.max_pixels)
+        return await self._inspect(image, picture, category, product, source, deadline_s)
+
+    async def inspect_file(
+        self,
+        data: bytes,
+        category: str | None = None,
+        *,
+        product: str | None = None,
+        source: str = "http",
+        deadline_s: float | None = None,
+    ) -> Decision:
+        """As `inspect`, of an image file's bytes: few are decoded at a time, however many wait.
+
+        Raises what `inspect` does; also NotAnImage, and TooManyPixels above the options' limit (both InputError).
+        """
+        return await self._inspect(data, data, category, product, source, deadline_s)
+
+    @contextmanager
+    def upload(self) -> Iterator[None]:
+        """Around the reading of a body: raises Overloaded rather than spend memory on what would be refused."""
+        self.check_room()
+        if self._uploads >= self.options.queue:
+            raise Overloaded("too many images are being sent at once", 1.0)
+        self._uploads += 1
         try:
-            return await self._inspect(image, category, product, source, deadline_s, picture)
-        except EdgeAdError as error:
-            self.metrics.refused(type(error).__name__)
-            if self._refusal_lines[type(error).__name__]():
-                log("refused", level="warning", kind=type(error).__name__, source=source)
-            raise
+            yield
+        finally:
+            self._uploads -= 1
 
     def check_room(self) -> None:
         """Raises Overloaded when an image would be refused now; to be asked before it is uploaded or taken."""
@@ -199,31 +234,33 @@ class Station:
 
     async def _inspect(
         self,
-        image: NDArray[np.uint8],
+        content: bytes | NDArray[np.uint8],
+        file: bytes | None,
         category: str | None,
         product: str | None,
         source: str,
         deadline_s: float | None,
-        picture: bytes | None,
     ) -> Decision:
-        self.check_room()
-        chosen, name = route(self._products, category, product)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise InputError(f"an image must be uint8 of shape H,W,3, not {image.dtype} of shape {image.shape}")
-        if image.shape[0] * image.shape[1] > self.options.max_pixels:
-            raise InputError(f"the image holds more than {self.options.max_pixels:,} pixels; shrink it first")
-        deadline = self.options.deadline if deadline_s is None else deadline_s
-        request = _Request(image, picture, chosen, name, source)
-        chosen.jobs += 1
-        self._waiting += 1
-        task = asyncio.create_task(self._carry(request), name="inspection")
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
-        timer = asyncio.get_running_loop().call_later(max(deadline, 0), self._expire, request, deadline)
         try:
-            return await request.answer
-        finally:
-            timer.cancel()
+            self.check_room()
+            chosen, name = route(self._products, category, product)
+            deadline = self.options.deadline if deadline_s is None else deadline_s
+            request = _Request(content, file, chosen, name, source)
+            chosen.jobs += 1
+            self._waiting += 1
+            task = asyncio.create_task(self._carry(request), name="inspection")
+            self._open.add(task)
+            task.add_done_callback(self._open.discard)
+            timer = asyncio.get_running_loop().call_later(max(deadline, 0), self._expire, request, deadline)
+            try:
+                return await request.answer
+            finally:
+                timer.cancel()
+        except EdgeAdError as error:
+            self.metrics.refused(type(error).__name__)
+            if self._refusal_lines[type(error).__name__]():
+                log("refused", level="warning", kind=type(error).__name__, source=source)
+            raise
 
     def _expire(self, request: _Request, deadline: float) -> None:
         if not request.closing and not request.answer.done():
@@ -231,56 +268,78 @@ class Station:
 
     async def _carry(self, request: _Request) -> None:
         """Bring one request to its answer. Every way out of here answers it."""
-        held: list[str] = []
-        storing: asyncio.Future[Kept] | None = None
+        storing: asyncio.Task[Kept] | None = None
         try:
-            job = await self._prepare(request)
-            storing = asyncio.ensure_future(self._in_pool(self._keep, "image", request.image, request.picture, held))
+            await self._pixels.acquire()
+            if request.answer.done():
+                self._pixels.release()
+                return
+            try:
+                image, square = await self._in_pool(self._prepare, request)
+            except BaseException:
+                self._pixels.release()
+                raise
+            storing = asyncio.create_task(self._store(request, image))
+            del image
+            job = Job(
+                request.product, request.category, square, request.size, asyncio.get_running_loop().create_future()
+            )
+            job.found.add_done_callback(lambda done: done.cancelled() or done.exception())  # a late error is nobody's
+            job.begun = lambda: self._leave_queue(request)
             # an answer that comes first is an expired deadline, or a caller that has gone
             request.answer.add_done_callback(lambda _: self._give_up(job))
             self._batches.put(job)
             result, score_map, inpainted = await job.found
             request.clock.seconds["queue"] = job.started - job.queued
-            kept = await self._in_pool(self._render, request, result, score_map, inpainted, held)
-            decision = self._decide(request, result, [await storing, *kept])
+            rendered = await self._in_pool(self._render, request, result, score_map, inpainted)
+            kept = [await storing, *rendered]
+            decision = self._decide(request, result, kept)
             if request.answer.done():
                 return
             request.closing = True
-            await self.records.add(decision, [await storing, *kept])
+            await self.records.add(decision, kept)
             self._tell(decision, result["drift"])
             if not request.answer.done():
                 request.answer.set_result(decision)
         except EdgeAdError as error:
-            if not request.answer.done():
-                request.answer.set_exception(error)
+            self._fail(request, error)
         except OSError as error:  # the disk is full, or gone: there is no record, so there must be no decision
-            if not request.answer.done():
-                reason = error.strerror or type(error).__name__
-                request.answer.set_exception(InspectionFailed(f"the pictures cannot be kept: {reason}"))
+            self._fail(request, InspectionFailed(f"the pictures cannot be kept: {error.strerror or error}"))
         except Exception as error:
             log("inspection failed", level="error", error=error)
-            if not request.answer.done():
-                request.answer.set_exception(InspectionFailed(f"internal error ({type(error).__name__}), see the log"))
+            self._fail(request, InspectionFailed(f"internal error ({type(error).__name__}), see the log"))
         finally:
             if storing is not None:
                 await asyncio.gather(storing, return_exceptions=True)
-            self.pictures.release(held)
+            self.pictures.release(request.held)
             self._leave_queue(request)
             self._done_with(request.product)
-            if held and not request.closing:
-                await self._in_pool(self.pictures.remove, await self.records.unknown(held))
+            if request.held and not request.closing:
+                await self._in_pool(self.pictures.remove, await self.records.unknown(request.held))
 
-    async def _prepare(self, request: _Request) -> Job:
-        size = int(request.product.about["image_size"])
+    def _prepare(self, request: _Request) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """In a thread: the pixels, uint8 H,W,3, and the worker's square of them, uint8 S,S,3."""
+        content, request.content = request.content, None
+        assert content is not None  # it is prepared once
+        with request.clock("read"):
+            image = decode(content, self.options.max_pixels) if isinstance(content, bytes) else content
+        request.size = (image.shape[0], image.shape[1])
         with request.clock("resize"):
-            square = await self._in_pool(resize_image, request.image, size)
-        size_of_original = (request.image.shape[0], request.image.shape[1])
-        job = Job(
-            request.product, request.category, square, size_of_original, asyncio.get_running_loop().create_future()
-        )
-        job.found.add_done_callback(lambda done: done.cancelled() or done.exception())  # a late error is nobody's
-        job.begun = lambda: self._leave_queue(request)
-        return job
+            square = resize_image(image, int(request.product.about["image_size"]))
+            request.small = render.small_copy(image)
+        return image, square
+
+    async def _store(self, request: _Request, image: NDArray[np.uint8]) -> Kept:
+        """Keep the image as it came, while it is inspected."""
+        try:
+            file, request.file = request.file, None
+            return await self._in_pool(self._keep, request, "image", image, file)
+        finally:
+            self._pixels.release()
+
+    def _fail(self, request: _Request, error: EdgeAdError) -> None:
+        if not request.answer.done():
+            request.answer.set_exception(error)
 
     def _give_up(self, job: Job) -> None:
         self._batches.discard(job)
@@ -291,30 +350,25 @@ class Station:
             request.waiting = False
             self._waiting -= 1
 
-    def _keep(self, kind: str, image: NDArray[np.uint8], data: bytes | None, held: list[str]) -> Kept:
+    def _keep(self, request: _Request, kind: str, image: NDArray[np.uint8], file: bytes | None) -> Kept:
         """In a thread: encode a picture and put it on disk."""
-        data = data if data is not None and is_png(data) else png(image)
+        data = file if file is not None and is_png(file) else png(image)
         digest = self.pictures.put(data)
-        held.append(digest)
+        request.held.append(digest)
         return Kept(kind, digest, len(data))
 
     def _render(
-        self,
-        request: _Request,
-        result: dict[str, Any],
-        score_map: NDArray[Any],
-        inpainted: NDArray[Any],
-        held: list[str],
+        self, request: _Request, result: dict[str, Any], score_map: NDArray[Any], inpainted: NDArray[Any]
     ) -> list[Kept]:
         """In a thread: the pictures of the defect map and of what the part should have looked like."""
+        assert request.small is not None  # it was prepared
         with request.clock("render"):
-            shape = (request.image.shape[0], request.image.shape[1])
-            heat = render.map_picture(render.small_copy(request.image), score_map, result["range"])
-            whole = render.unsquare(inpainted, shape)
-            return [self._keep(kind, picture, None, held) for kind, picture in zip(KINDS[1:], (heat, whole))]
+            heat = render.map_picture(request.small, score_map, result["range"])
+            whole = render.unsquare(inpainted, request.size)
+            return [self._keep(request, kind, picture, None) for kind, picture in zip(KINDS[1:], (heat, whole))]
 
     def _decide(self, request: _Request, result: dict[str, Any], kept: Sequence[Kept]) -> Decision:
-        about, (height, width) = request.product.about, request.image.shape[:2]
+        about, (height, width) = request.product.about, request.size
         stages = {name: seconds for name, seconds in result["times"].items() if name != "total"}
         stages |= request.clock.seconds
         return Decision(

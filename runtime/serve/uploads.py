@@ -1,23 +1,13 @@
-"""Images out of requests: strict types, limits before decoding, and nothing a request says ever names a file."""
+"""Image files out of requests, in memory: nothing that a request says ever names a file."""
 
 from __future__ import annotations
 
-import asyncio
-import io
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from edge_ad.errors import InputError
-from edge_ad.images import decode_image
-
-#: What is decoded; whatever else Pillow could read is refused by its first bytes.
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 #: Media types of a body that is one image; "" where the client says nothing.
 RAW_TYPES = ("application/octet-stream", "binary/octet-stream", "")
 #: Images in one multipart request at most.
@@ -78,29 +68,3 @@ async def read_upload(request: Request) -> Upload:
     else:
         raise HTTPException(415, f'send the image itself, or a form with a file called "image", not {kind[:60]}')
     return upload
-
-
-async def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode one image in a thread: uint8 H,W,3.
-
-    Raises HTTPException: 413 for more than `max_pixels`, told by its header before anything is decoded; 415 for bytes
-    that are none of `FORMATS`; 400 for a damaged image.
-    """
-    return await asyncio.to_thread(_decode, data, max_pixels)
-
-
-def _decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    too_many = HTTPException(413, f"the image holds more than {max_pixels:,} pixels; shrink it first")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-    except Image.DecompressionBombError:
-        raise too_many from None
-    except Exception:  # decoders raise anything from struct.error to SyntaxError on what is not theirs
-        raise HTTPException(415, f"not an image of a known kind; send one of: {', '.join(FORMATS)}") from None
-    if width * height > max_pixels:
-        raise too_many
-    try:
-        return decode_image(data)
-    except InputError as error:
-        raise HTTPException(400, str(error)) from None
