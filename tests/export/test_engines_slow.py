@@ -1,4 +1,4 @@
-"""Nano's engines for four compute capabilities in fp32 and fp16: minutes of work, prints a table."""
+"""Nano's engines for four compute capabilities in fp32 and fp16, and what fp16 costs: minutes of work."""
 
 from __future__ import annotations
 
@@ -47,3 +47,33 @@ def test_nano_compiles_for_every_card(precision, tmp_path, monkeypatch, capsys):
             assert set(engine.files) == set(REQUIRED_GRAPHS)
             assert [profile["B"][1] for profile in engine.profiles["denoiser"]] == [14, 86]
         assert all(check.state in ("read", "ran") and check.passed for check in verify_engines(opened))
+
+
+@pytest.mark.slow
+def test_what_nano_loses_in_half_precision(capsys):
+    """PyTorch's CPU rounds after every operator in fp16, as a card does; the stated limit is far above."""
+    import torch
+
+    from edge_ad.export.graphs.decoder import decoder_case
+    from edge_ad.export.graphs.denoiser import denoiser_case
+    from edge_ad.export.graphs.encoder import encoder_case
+    from edge_ad.export.onnx import torch_outputs
+    from edge_ad.export.pipeline import HALF_TOLERANCE
+    from edge_ad.runtime.verify import compare, thinned
+    from edge_ad.training.base import load_base
+
+    torch.set_num_threads(1)
+    base, rng = load_base("nano"), np.random.default_rng(0)
+    prompt = (base.tokenizer.model_max_length, base.text_encoder.config.hidden_size)
+    cases = [encoder_case(base.vae, 256, rng), denoiser_case(base.unet, 4, 32, prompt, rng)]
+    cases.append(decoder_case(base.vae, 4, 32, rng))
+    expected = [torch_outputs(case) for case in cases]
+    base.vae.half()
+    base.unet.half()
+    for case, whole in zip(cases, expected, strict=True):
+        half = torch_outputs(case)
+        errors = [compare(thinned(whole[name]), thinned(half[name])) for name in whole]
+        largest, mean = max(error[0] for error in errors), max(error[1] for error in errors)
+        with capsys.disabled():
+            print(f"\n{case.name}: largest error {largest:.1e}, mean {mean:.1e}, limit {HALF_TOLERANCE:.0e}")
+        assert largest < HALF_TOLERANCE / 4

@@ -115,13 +115,39 @@ def test_no_adapter_is_said(tmp_path):
 def test_impossible_options_are_refused_before_any_work(tmp_path):
     from edge_ad.export.pipeline import export_run
 
-    for options in ({"precision": "int8"}, {"plans": ("fast",)}, {"plans": ()}, {"bank_size": 0}):
-        with pytest.raises(OptionError):
+    for options, word in (
+        ({"precision": "int8"}, "calibration"),
+        ({"precision": "fp8"}, "calibration"),
+        ({"plans": ("fast",)}, "fast"),
+        ({"plans": ()}, "--plan"),
+        ({"bank_size": 0}, "bank"),
+        ({"targets": ("onnx", "coreml")}, "coreml"),
+        ({"capabilities": ((8, 6),)}, "--sm is for --target trt-rtx"),
+    ):
+        with pytest.raises(OptionError, match=word):
             export_run(tmp_path / "none", tmp_path / "out", **options)
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("x")
     with pytest.raises(OptionError, match="no bundle"):
         export_run(tmp_path / "none", tmp_path / "precious")
+    assert not (tmp_path / "out").exists()
+
+
+def test_engines_that_cannot_be_built_are_refused_before_any_work(tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="needs the trt-rtx extra")
+    from edge_ad.cli import run
+
+    line = ["export", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    for options in (["--sm", "9.0"], ["--sm", "8.6,abc"], ["--max-batch", "0"]):
+        assert run([*line, "--target", "onnx,trt-rtx", *options]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_size_than_the_runs_is_refused(tiny_run, tmp_path):
+    from edge_ad.export.pipeline import export_run
+
+    with pytest.raises(OptionError, match="--size 512: the run was trained at 64 px"):
+        export_run(tiny_run, tmp_path / "out", size=512)
     assert not (tmp_path / "out").exists()
 
 

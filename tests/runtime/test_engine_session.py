@@ -121,9 +121,8 @@ def test_sizes_that_disagree_are_found(tiny_manifest):
 
 
 def test_a_bundle_without_engines_says_how_to_get_them(tiny_bundle):
-    with Bundle.open(tiny_bundle) as opened:
-        with pytest.raises(OptionError, match="edge-ad engines build"):
-            open_sessions(opened, "trt-rtx", SessionOptions())
+    with Bundle.open(tiny_bundle) as opened, pytest.raises(OptionError, match="edge-ad engines build"):
+        open_sessions(opened, "trt-rtx", SessionOptions())
 
 
 def with_engine(bundle, folder, **fields):
@@ -172,14 +171,10 @@ def test_without_a_card_every_way_in_says_so(tiny_bundle, tmp_path):
         card(0)
 
 
+@no_card
 def test_tensorrt_without_engines_is_onnx_runtimes(tiny_bundle):
-    with Bundle.open(tiny_bundle) as opened:
-        try:
-            sessions = open_sessions(opened, "tensorrt", SessionOptions())
-        except OptionError as error:
-            assert "TensorrtExecutionProvider" in str(error)
-        else:
-            assert {type(session).__name__ for session in sessions.values()} == {"OnnxSession"}
+    with Bundle.open(tiny_bundle) as opened, pytest.raises(OptionError, match="TensorrtExecutionProvider"):
+        open_sessions(opened, "tensorrt", SessionOptions())
 
 
 @pytest.fixture(scope="module")
