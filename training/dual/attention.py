@@ -132,10 +132,7 @@ class DualAttention(nn.Module):
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **options: Any
     ) -> Tensor:
         """Tokens 2B,W,C (3B with background rows last) and their text 2B,L,D (3B) → as many tokens."""
-        order = self.route.order
-        if len(order) == 1:  # one branch alone has nobody to meet
-            return self.inner(attn, hidden_states, encoder_hidden_states, **options)
-        rows = len(hidden_states) * 2 // len(order)
+        rows = len(hidden_states) * 2 // len(self.route.order)
         pair, behind = hidden_states[:rows], hidden_states[rows:]
         context = None if encoder_hidden_states is None else encoder_hidden_states[:rows]
         tail: list[Tensor] = []
@@ -148,14 +145,10 @@ class DualAttention(nn.Module):
                 context = torch.cat([self.background(picture, tail[0]), part])
         with self.route.of(GLOBAL, PART):
             seen = self.inner(attn, pair, context, **options)
-            if self.maps is not None and encoder_hidden_states is not None and context is not None:
-                self._gather(attn, pair, context)
+            if self.maps is not None:
+                query, key = (
+                    layer(tokens).chunk(2)[1].unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+                    for layer, tokens in ((attn.to_q, pair), (attn.to_k, context))
+                )
+                self.maps.add(query, key)
         return torch.cat([*self.interaction(*seen.chunk(2)), *tail])
-
-    def _gather(self, attn: Any, pair: Tensor, context: Tensor) -> None:
-        assert self.maps is not None
-        query, key = (
-            layer(tokens).chunk(2)[1].unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-            for layer, tokens in ((attn.to_q, pair), (attn.to_k, context))
-        )
-        self.maps.add(query, key)
