@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 
+@lru_cache(maxsize=64)
 def student_quantile(probability: float, freedom: float) -> float:
     """Quantile of Student's t distribution, for a probability in (0, 1) and 1 or more degrees of freedom.
 

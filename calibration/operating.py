@@ -66,7 +66,10 @@ def cost_threshold(good: ArrayLike, bad: ArrayLike, ratio: float, defect_rate: f
 def _below(scores: Floats, threshold: float) -> float:
     """Halfway from a threshold down to the next lower score: no decision on `scores` changes."""
     lower = scores[scores < threshold]
-    return (threshold + float(lower.max())) / 2 if len(lower) else threshold
+    if not len(lower):
+        return threshold
+    halfway = (threshold + float(lower.max())) / 2
+    return halfway if halfway > lower.max() else threshold  # between neighbouring numbers there is none
 
 
 def _choice(good: Floats, bad: Floats, threshold: float) -> Choice:

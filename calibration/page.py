@@ -150,8 +150,8 @@ def _levels(outcome: Outcome) -> str:
 def _coverage(outcome: Outcome) -> str:
     if outcome.coverage is None:
         return ""
-    known = ~np.isnan(outcome.coverage).all(axis=0)
-    targets = [rate for rate, one in zip(RATES, known.tolist()) if one]
+    known = [i for i in range(len(RATES)) if not np.isnan(outcome.coverage[:, i]).all()]
+    targets = [RATES[i] for i in known]
     values = outcome.coverage[:, known]
     low, middle, high = np.quantile(values, 0.1, axis=0), values.mean(axis=0), np.quantile(values, 0.9, axis=0)
     top = 1.15 * max(float(high.max()), max(targets))
