@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 WIDTH, HEIGHT = 320, 240
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 16, 36
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 16, 36
 
 Line = tuple[str, Sequence[float], Sequence[float]]
 
@@ -55,8 +55,8 @@ def line_chart(
         parts.append(f'<line class="grid" x1="{LEFT}" y1="{py:.1f}" x2="{WIDTH - RIGHT}" y2="{py:.1f}"/>')
         if step % 2 == 0:
             parts.append(
-                f'<text class="tick" x="{px:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{x:.3g}</text>'
-                f'<text class="tick" x="{LEFT - 5}" y="{py + 4:.1f}" text-anchor="end">{y:.3g}</text>'
+                f'<text class="tick" x="{px:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{x:.2g}</text>'
+                f'<text class="tick" x="{LEFT - 5}" y="{py + 4:.1f}" text-anchor="end">{y:.2g}</text>'
             )
     if diagonal:
         low, high = max(x0, y0), min(x1, y1)

@@ -117,9 +117,9 @@ def _section(index: int, outcome: Outcome) -> str:
     note = f"<p>{escape(outcome.line())}</p>"
     left = []
     if outcome.left_out:
-        left.append(f"{outcome.left_out} images of the training or used for choosing were left out")
+        left.append(f"left out, since of the training or used for choosing: {outcome.left_out}")
     if outcome.repeated:
-        left.append(f"{outcome.repeated} repeated images were left out")
+        left.append(f"left out, since there already: {outcome.repeated}")
     if outcome.no_monitor:
         left.append(f"drift cannot be told: {outcome.no_monitor}")
     soft = f'<p class="soft">{escape("; ".join(left))}.</p>' if left else ""
