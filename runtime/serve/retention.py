@@ -37,9 +37,6 @@ async def expire(records: Records, pictures: PictureStore, options: StationOptio
 async def keep_within(records: Records, pictures: PictureStore, options: StationOptions) -> None:
     """`expire` for ever, every `PERIOD` seconds."""
     while True:
-        try:
-            if removed := await expire(records, pictures, options):
-                log("retention", removed_pictures=removed)
-        except Exception as error:  # a disk that fails is told in the log; inspecting goes on as long as it can
-            log("retention failed", level="error", reason=str(error))
+        if removed := await expire(records, pictures, options):
+            log("retention", removed_pictures=removed)
         await asyncio.sleep(PERIOD)

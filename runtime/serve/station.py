@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edge_ad.errors import BundleError, EdgeAdError, InputError
 from edge_ad.images import resize_image
 from edge_ad.runtime.clock import Clock
-from edge_ad.runtime.serve import render, retention
+from edge_ad.runtime.serve import render, retention, usage
 from edge_ad.runtime.serve.batches import Batches, Job
 from edge_ad.runtime.serve.counts import DayCounts, midnight
 from edge_ad.runtime.serve.decision import (
@@ -157,13 +157,19 @@ class Station:
             await self._load(name, path)
         self.metrics.watch("edge_ad_queue_length", "Images that wait for the worker.", lambda: self._waiting)
         self.metrics.watch("edge_ad_ready", "1 when an image would be inspected now.", lambda: self.ready)
-        for name, work in (
-            ("dispatch", self._dispatch()),
-            ("retention", retention.keep_within(self.records, self.pictures, self.options)),
-            ("tick", self._tick()),
-            *((f"sink {outbox.sink.name}", outbox.run()) for outbox in self._outboxes),
-        ):
-            self._tasks.append(asyncio.create_task(work, name=name))
+        self.metrics.watch(
+            "edge_ad_worker_resident_bytes",
+            "Resident memory of the worker.",
+            lambda: usage.resident_bytes(self._supervisor.pid),
+        )
+        self.metrics.watch("edge_ad_device_memory_used_bytes", "Memory in use on the first card.", usage.device_bytes)
+        works: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "dispatch": self._dispatch,
+            "retention": lambda: retention.keep_within(self.records, self.pictures, self.options),
+            "tick": self._tick,
+            **{f"sink {outbox.sink.name}": outbox.run for outbox in self._outboxes},
+        }
+        self._tasks += [asyncio.create_task(self._for_ever(name, work), name=name) for name, work in works.items()]
         self._ready = True
         for source in self._sources:
             self._source_tasks[source.name] = asyncio.create_task(self._run_source(source), name=source.name)
@@ -413,6 +419,15 @@ class Station:
         for outbox in self._outboxes:
             outbox.wake()
 
+    async def _for_ever(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run one of the station's own works; an error in it, a mistake of ours or a full disk, must not end it."""
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                log("work failed", level="error", error=error, work=name)
+            await asyncio.sleep(1)
+
     async def _dispatch(self) -> None:
         """Feed the worker, one batch at a time."""
         while True:
@@ -444,9 +459,11 @@ class Station:
                     job.fail(WorkerDied(f"the worker did not answer in {self.options.worker_timeout:g} s"))
                 await worker.died.wait()
                 continue
-            except EdgeAdError as error:
+            except Exception as error:
                 for job in jobs:
-                    job.fail(error)
+                    job.fail(
+                        error if isinstance(error, EdgeAdError) else InspectionFailed(f"the worker failed: {error}")
+                    )
                 continue
             seconds = (time.monotonic() - began) / len(jobs)
             self._seconds_an_image += 0.2 * (seconds - self._seconds_an_image)
@@ -542,7 +559,8 @@ class Station:
             "products": [product.summary() for _, product in sorted(self._products.items())],
             "counts": {"since": utc_text(self._counts.since), **self._counts.summary()},
             "queue": {"length": self._waiting, "limit": self.options.queue},
-            "drift": dict(self._drift),
+            "drift": {category: bool(drift["changed"]) for category, drift in self._drift.items()},
+            "drift_details": dict(self._drift),
             "worker": {"up": self._supervisor.is_up, "restarts": self._supervisor.restarts},
             "sources": {name: {"running": not task.done()} for name, task in self._source_tasks.items()},
             "sinks": {

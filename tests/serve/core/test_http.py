@@ -293,6 +293,9 @@ def test_the_descriptions_need_no_other_machine(live: Live) -> None:
     assert 'edge_ad_verdicts_total{category="ring",product="line",source="http"' in metrics
     assert 'edge_ad_stage_seconds_bucket{le="0.005",stage="denoise"}' in metrics
     assert "edge_ad_queue_length 0.0" in metrics
+    values = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
+    assert float(values["edge_ad_worker_resident_bytes"]) > 1e7
+    assert "edge_ad_device_memory_used_bytes" in values  # NaN without a card
 
 
 def test_nothing_of_a_request_is_in_the_log(live: Live) -> None:

@@ -98,8 +98,8 @@ def test_the_life_of_a_station(watched: Path, tmp_path: Path, monkeypatch) -> No
             assert await station.recorded("belt:2") is None
             # the monitor needs two pictures, and then says that the light has changed
             assert [one.drift for one in belt.decisions] == [False, True]
-            assert station.status()["drift"]["ring"]["changed"]
-            assert "camera or the light" in station.status()["drift"]["ring"]["message"]
+            assert station.status()["drift"] == {"ring": True}
+            assert "camera or the light" in station.status()["drift_details"]["ring"]["message"]
             for one in belt.decisions:  # a region that counts covers a third of the picture
                 assert all(region.area >= 2000 for region in one.regions)
             told: list[Decision] = []
