@@ -33,7 +33,7 @@ from edge_ad.export.pipeline import ExportOptions, Product, build_bundle
 from edge_ad.files import atomic_path, write_json, write_text
 from edge_ad.runtime import Detector
 from edge_ad.runtime.schedule import make_schedule
-from edge_ad.training.base import load_base
+from edge_ad.training.base import Base, load_base
 from edge_ad.training.quiet import quiet_libraries
 from edge_ad.training.run import load_run
 from edge_ad.training.train import TrainSettings, default_settings, train
@@ -145,11 +145,8 @@ def settings_of(name: str, settings: TrainSettings) -> TrainSettings:
     return replace(settings, prompts="none" if name == "none" else "simple")
 
 
-def make_bundle(work: Path, name: str, plan: str, steps: int, strengths: tuple[float, ...]) -> Path:
-    """Export one bundle from the trainings it is made of, with every variant of the plan; an existing one is kept."""
-    folder = work / "bundles" / name
-    if (folder / "manifest.json").is_file():
-        return folder
+def assemble(work: Path, name: str) -> tuple[Base, dict[str, Product]]:
+    """The base with the denoiser and the decoder of a bundle, and its products with the prompts of its training."""
     made = BUNDLES[name]
     main = load_run(work / "runs" / "main")
     source = main if made.denoiser is None else load_run(work / "runs" / made.denoiser)
@@ -161,7 +158,15 @@ def make_bundle(work: Path, name: str, plan: str, steps: int, strengths: tuple[f
     if made.decoder and main.decoder:
         load_weights(base.vae.decoder, main.decoder, "decoder")
     base.image_size = main.image_size
-    products = {key: Product(entry.prompts, entry.shots, entry.turn) for key, entry in source.categories.items()}
+    return base, {key: Product(entry.prompts, entry.shots, entry.turn) for key, entry in source.categories.items()}
+
+
+def make_bundle(work: Path, name: str, plan: str, steps: int, strengths: tuple[float, ...]) -> Path:
+    """Export one bundle from the trainings it is made of, with every variant of the plan; an existing one is kept."""
+    folder = work / "bundles" / name
+    if (folder / "manifest.json").is_file():
+        return folder
+    base, products = assemble(work, name)
     options = ExportOptions(plans=(plan,), noise_strength=DEFAULT_STRENGTH, steps=steps)
     half = folder.with_name(f".{name}")  # gets its name when it has all its plans
     build_bundle(base, products, half, options, log=_say)

@@ -65,6 +65,48 @@ def test_steps_are_in_proportion_to_the_noise_strength(ablation):
         assert [schedule.noise_strength for schedule in found] == [0.2, 0.4, 0.8]
 
 
+def test_bundles_are_put_together_from_the_trainings(ablation, base_folder, tmp_path):
+    """Every bundle's denoiser, decoder and prompts are those of the training it names, or the base's."""
+    from dataclasses import replace
+
+    from edge_ad.training.base import load_base
+    from edge_ad.training.pretrain.draw.demo import write_demo_set
+    from edge_ad.training.train import train
+
+    write_demo_set(tmp_path / "data", shots=1, good=1, bad=1, size=64, categories=("gel_pod",))
+    settings = default_settings(str(base_folder))
+    settings = replace(
+        settings, shots=1, views=2, device="cpu", denoiser=replace(settings.denoiser, steps=1, batch=1),
+        decoder=replace(settings.decoder, steps=1, batch=1),
+    )  # fmt: skip
+    for number, name in enumerate(("main", "random", "simple", "none")):
+        asked = ablation.settings_of(name, replace(settings, seed=number))  # seeds: the trainings differ in any case
+        train(tmp_path / "data", tmp_path / "runs" / name, replace(asked, shots=1), log=lambda line: None)
+
+    def weights(base):
+        return base.unet.conv_in.weight.detach(), base.vae.decoder.state_dict()["layers.0.weight"]
+
+    untouched = weights(load_base(str(base_folder)))
+    found = {name: ablation.assemble(tmp_path, name) for name in ablation.BUNDLES}
+    unets, decoders = ({name: weights(base)[part] for name, (base, _) in found.items()} for part in (0, 1))
+    assert torch.equal(unets["base"], untouched[0])
+    assert torch.equal(unets["decoder"], untouched[0])
+    assert torch.equal(unets["denoiser"], unets["both"])
+    different = [unets[name] for name in ("base", "both", "random", "simple", "none")]
+    assert all(not torch.equal(a, b) for i, a in enumerate(different) for b in different[:i])
+    assert torch.equal(decoders["base"], untouched[1])
+    assert torch.equal(decoders["denoiser"], untouched[1])
+    assert not torch.equal(decoders["both"], untouched[1])
+    assert all(torch.equal(decoders[name], decoders["both"]) for name in ("decoder", "random", "simple", "none"))
+    prompts = {name: list(products["gel_pod"].prompts) for name, (_, products) in found.items()}
+    assert prompts["none"] == [""]
+    assert prompts["simple"] == ["A photo of gel pod."]
+    for name in ("base", "decoder", "denoiser", "both", "random"):
+        assert prompts[name][0] == "A perfect gel pod."
+        assert len(prompts[name]) > 1
+
+
+@pytest.mark.slow
 def test_tables_and_curve_from_data(ablation, base_folder, tmp_path, monkeypatch):
     from edge_ad.training.pretrain.draw.demo import write_demo_set
 
