@@ -44,6 +44,7 @@ from edge_ad.runtime.masks import upsample
 from edge_ad.runtime.plan import scale_masks
 from edge_ad.runtime.profile import drawn_image
 from edge_ad.training.base import load_base
+from edge_ad.training.quiet import quiet_libraries
 
 GUIDANCE, STEPS = 7.5, 50
 
@@ -64,7 +65,9 @@ class Peer:
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
-        ).to(dtype)
+        )
+        if dtype != torch.float32:
+            self.pipeline.to(dtype)
         self.pipeline.set_progress_bar_config(disable=True)
         self.evaluations = 0
         self.pipeline.unet.register_forward_pre_hook(self._count)
@@ -99,20 +102,25 @@ def plan_masks(detector: Detector, image: np.ndarray, category: str) -> list[Ima
     return [Image.fromarray((upsample(mask[None], size)[0] * 255).astype(np.uint8)) for mask in masks]
 
 
-def measure(rows: dict[str, Callable[[], None]], found: dict[str, list[float]], repeats: int, save: Callable) -> None:
-    """Time every row until it has `repeats` numbers, interleaved; `found` may hold some already."""
+def measure(
+    rows: dict[str, Callable[[bool], None]], found: dict[str, list[float]], repeats: int, save: Callable[[], None]
+) -> None:
+    """Time every row until it has `repeats` numbers, interleaved; `found` may hold some already.
+
+    rows: called with True to warm up.
+    """
     rng = np.random.default_rng()
     done = min(len(found[name]) for name in rows)
     with progress("Timing", (repeats - done + 1) * len(rows)) as step:
         for name, call in rows.items():
             if done < repeats:
-                call()
+                call(True)
             step(note=f"warm-up {name}")
         for repeat in range(done, repeats):
             for name in rng.permutation(list(rows)):
                 if len(found[name]) <= repeat:
                     start = time.perf_counter()
-                    rows[name]()
+                    rows[name](False)
                     found[name].append(time.perf_counter() - start)
                     save()
                 step(note=name)
@@ -168,6 +176,7 @@ def main(
     """Time the detector of BUNDLE and its peers on one image."""
     import diffusers
 
+    quiet_libraries()
     if threads:
         torch.set_num_threads(threads)
     opened = Bundle.open(bundle)
@@ -191,15 +200,16 @@ def main(
     if bf16:
         half = Peer(base or opened.manifest.base.name, torch.bfloat16)
         ways["e: c, bfloat16"] = (half, strength, 1.0, False)
-    rows: dict[str, Callable[[], None]] = {}
+    rows: dict[str, Callable[[bool], None]] = {}
     evaluations: dict[str, int] = {}
     subset = [masks[i] for i in chosen]
 
-    def peer_call(name: str) -> Callable[[], None]:
-        def call() -> None:
+    def peer_call(name: str) -> Callable[[bool], None]:
+        def call(warm_up: bool) -> None:
             way, level, guidance, batched = ways[name]
-            way.run(original, subset, prompt, level, guidance, batched)
-            evaluations[name] = round(way.evaluations * len(masks) / len(subset))
+            some = subset[:1] if warm_up else subset
+            way.run(original, some, prompt, level, guidance, batched)
+            evaluations[name] = round(way.evaluations * len(masks) / len(some))
 
         return call
 
@@ -208,7 +218,7 @@ def main(
         for plan in ("paper", "grouped"):
             detector = Detector.load(opened, provider=provider, plan=plan, threads=threads)
             name = f"{plan}, {provider} {detector.precision}"
-            rows[name] = lambda detector=detector: detector.inspect(picture, category)  # type: ignore[misc]
+            rows[name] = lambda warm_up, detector=detector: detector.inspect(picture, category)  # type: ignore[misc]
             evaluations[name] = bundle_plan_cost(opened, plan, category).evaluations
 
     settings = {
@@ -239,7 +249,11 @@ def main(
             }
         return {"settings": settings, "date": datetime.now(timezone.utc).date().isoformat(), "rows": entries}
 
-    measure(rows, found, repeats, lambda: json_file and write_json(json_file, result()))
+    def save() -> None:
+        if json_file:
+            write_json(json_file, result())
+
+    measure(rows, found, repeats, save)
     click.echo(table(result()))
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from edge_ad.bundle import Cost
+from edge_ad.bundle import Cost, Weights
 from edge_ad.export.costs import fit
 from edge_ad.export.graphs.compose import ComposeGraph
 from edge_ad.export.graphs.decoder import DecoderGraph
@@ -32,6 +32,7 @@ from edge_ad.runtime.costs import PlanCost, plan_cost
 from edge_ad.runtime.plan import grouped_plan, paper_plan
 from edge_ad.training.features import FeatureNet
 from edge_ad.training.perceptual import PerceptualNet
+from edge_ad.training.pretrain.architecture import PROMPT_LENGTH, build_unet
 from edge_ad.units import si
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -66,10 +67,8 @@ def graph_costs() -> tuple[dict[str, Cost], tuple[int, int, int], nn.Module]:
     cases: dict[str, tuple[nn.Module, str, Callable[..., dict[str, torch.Tensor]]]] = {
         "encoder": (EncoderGraph(vae), "N", lambda N: {
             "image": empty(N, SIZE, SIZE, 3, dtype=torch.uint8), "mask": empty(N, 1, SIZE, SIZE)}),
-        "denoiser": (DenoiserGraph(unet), "BP", lambda B, P: {
-            "latents": latents(B), "masked_latents": latents(B), "mask": latents(B, 1), "history": latents(B),
-            "prompts": empty(P, sd15.PROMPT_LENGTH, sd15.TEXT_WIDTH), "prompt_index": empty(B, dtype=torch.int64),
-            "timestep": empty(B), "coeffs": empty(B, 5)}),
+        "denoiser": (DenoiserGraph(unet), "BP", lambda B, P: denoiser_inputs(
+            LATENT, sd15.PROMPT_LENGTH, sd15.TEXT_WIDTH, B, P)),
         "compose": (ComposeGraph(), "BK", lambda B, K: {
             "results": latents(B), "masks": latents(B, 1), "assignment": empty(K, B)}),
         "decoder": (DecoderGraph(vae), "K", lambda K: {"latents": latents(K)}),
@@ -77,7 +76,8 @@ def graph_costs() -> tuple[dict[str, Cost], tuple[int, int, int], nn.Module]:
         "score": (ScoreGraph(PerceptualNet("alexnet", load=False), SIZE).to("meta"), "KR", lambda K, R: {
             **image, "reconstruction": empty(1, 3, SIZE, SIZE), "inpainted": empty(K, 3, SIZE, SIZE),
             "masks": empty(K, 1, SIZE, SIZE), "membership": empty(R, K), "prototype": empty(K),
-            "error": empty(1, 1, LATENT, LATENT), "levels": empty(2, SIZE, SIZE), "weights": empty(5)}),
+            "error": empty(1, 1, LATENT, LATENT), "levels": empty(2, SIZE, SIZE),
+            "weights": empty(len(Weights().vector()))}),
     }  # fmt: skip
     costs = {"prepare": Cost(flops={}, traffic={}, parameters=0, weight_bytes=0)}
     for name, (module, symbols, inputs) in cases.items():
@@ -87,14 +87,30 @@ def graph_costs() -> tuple[dict[str, Cost], tuple[int, int, int], nn.Module]:
     return costs, (int(shape[0]), int(shape[1]), int(shape[2])), unet
 
 
-def key_value_flops(unet: nn.Module) -> int:
-    """FLOPs of one evaluation's cross-attention keys and values, which depend on the prompt alone."""
+def key_value_share(unet: nn.Module, tokens: int, evaluation: int) -> str:
+    """How much of one evaluation are the cross-attention's keys and values, which depend on the prompt alone."""
     layers = (
         layer
         for name, layer in unet.named_modules()
         if name.endswith(("attn2.to_k", "attn2.to_v")) and isinstance(layer, nn.Linear)
     )
-    return sum(2 * sd15.PROMPT_LENGTH * layer.in_features * layer.out_features for layer in layers)
+    flops = sum(2 * tokens * layer.in_features * layer.out_features for layer in layers)
+    return (
+        f"{si(evaluation, 'FLOP')} an evaluation, of it {si(flops, 'FLOP')} ({flops / evaluation:.2%}) keys and values"
+    )
+
+
+def denoiser_inputs(size: int, tokens: int, width: int, B: int, P: int) -> dict[str, torch.Tensor]:
+    """What the denoiser graph takes, B rows and P prompts."""
+
+    def latents(channels: int) -> torch.Tensor:
+        return empty(B, channels, size, size)
+
+    return {
+        "latents": latents(4), "masked_latents": latents(4), "mask": latents(1), "history": latents(4),
+        "prompts": empty(P, tokens, width), "prompt_index": empty(B, dtype=torch.int64), "timestep": empty(B),
+        "coeffs": empty(B, 5),
+    }  # fmt: skip
 
 
 def table(found: Mapping[str, PlanCost]) -> str:
@@ -131,17 +147,18 @@ def main(strength: float, steps: str, prototypes: int, json_file: Path | None) -
     for count in (int(part) for part in steps.split(",")):
         found[f"grouped, {count} steps"] = plan_cost(costs, grouped, LATENT, steps=count, reference=True, **shared)
     click.echo(table(found))
-    evaluation = costs["denoiser"].flops["B"]
-    keys_values = key_value_flops(unet)
-    share = keys_values / evaluation
-    click.echo(
-        f"\none evaluation: {si(evaluation, 'FLOP')}, {si(costs['denoiser'].parameters)} parameters; keys and values "
-        f"of the cross-attention: {si(keys_values, 'FLOP')}, {share:.2%} of it"
-    )
+    parameters = si(costs["denoiser"].parameters)
+    share = key_value_share(unet, sd15.PROMPT_LENGTH, costs["denoiser"].flops["B"])
+    click.echo(f"\nStable Diffusion 1.5, {parameters} parameters: {share}")
+    with torch.device("meta"):
+        nano = build_unet().eval()
+    width, tokens = nano.config.cross_attention_dim, PROMPT_LENGTH
+    flops = counted(DenoiserGraph(nano), denoiser_inputs(nano.config.sample_size, tokens, width, 1, 1))
+    click.echo(f"nano: {key_value_share(nano, tokens, flops)}")
     if json_file:
         stages = {name: {s.stage: s.flops for s in cost.stages} for name, cost in found.items()}
         graphs = {name: cost.model_dump(include={"flops", "parameters"}) for name, cost in costs.items()}
-        write_json(json_file, {"plans": stages, "graphs": graphs, "key_value_share": share})
+        write_json(json_file, {"plans": stages, "graphs": graphs})
 
 
 if __name__ == "__main__":

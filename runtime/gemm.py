@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.bundle import Graph, Precision, TensorSpec
-from edge_ad.runtime.sessions.base import SessionOptions
+from edge_ad.runtime.sessions.base import Feed, SessionOptions
 from edge_ad.runtime.sessions.choose import open_session
 
 # ONNX TensorProto.DataType
@@ -36,17 +36,19 @@ def measure_peak(
     *,
     half: bool = False,
     threads: int | None = None,
-    size: int = 1024,
+    size: int | None = None,
     depth: int = 16,
     seconds: float = 1,
 ) -> GemmPeak:
     """FLOP/s of `depth` products of size x size matrices in a row, the fastest of the runs that fit `seconds`.
 
+    size: None for 1024, and 4096 on a card, which smaller matrices do not fill. What is multiplied stays on the device.
     provider: as `choose_provider` returns it. half: weights in fp16, as a bundle exported in fp16 has them; False
     leaves the precision to the provider, which is bf16 for OpenVINO where the processor has it, as in the denoiser.
     Raises OptionError where the provider cannot run an ONNX graph here.
     """
     dtype = "float16" if half else "float32"
+    size = size or (4096 if provider in ("cuda", "tensorrt") else 1024)
     spec = TensorSpec(name="x", dtype=dtype, shape=(size, size))
     graph = Graph(file="gemm.onnx", inputs=(spec,), outputs=(spec.model_copy(update={"name": "y"}),),
                   precision="fp16" if half else "fp32")  # fmt: skip
@@ -54,12 +56,12 @@ def measure_peak(
         path = Path(folder) / graph.file
         path.write_bytes(gemm_model(size, depth, dtype))
         session = open_session("denoiser", path, graph, provider, SessionOptions(threads=threads))
-        x = np.ones((size, size), dtype)
-        session.run_kept({"x": x})
+        value: Feed = np.ones((size, size), dtype)
+        value = session.run_kept({"x": value})["y"]
         best, began = float("inf"), time.perf_counter()
         while best == float("inf") or time.perf_counter() - began < seconds:
             start = time.perf_counter()
-            session.run({"x": x})
+            value = session.run_kept({"x": value})["y"]
             best = min(best, time.perf_counter() - start)
     return GemmPeak(2 * depth * size**3 / best, size, session.precision)
 
