@@ -72,8 +72,9 @@ def _serialized(
     on_phase: Phase | None,
 ) -> Any:
     """The engine in the library's memory, or None where it could not be built."""
-    builder = trt.Builder(logger)
-    if builder is None:  # tensorrt without a usable card
+    try:
+        builder = trt.Builder(logger)
+    except TypeError:  # the bindings' way to say that tensorrt cannot use the card
         return None
     # TensorRT 11 knows strongly typed networks alone
     typed = trt.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")
@@ -81,7 +82,7 @@ def _serialized(
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)):
         return None
-    across = (*capability,) in known_capabilities(trt)
+    across = capability in known_capabilities(trt)  # TensorRT-RTX: for a card that need not be here
     if across and capability == TURING:
         replace_products(trt, network)
     config = builder.create_builder_config()

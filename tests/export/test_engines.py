@@ -98,7 +98,7 @@ def test_an_unchanged_graph_is_not_built_again(built, plain, tmp_path):
     for target in (folder, archive):
         lines: list[str] = []
         add_engines(target, EngineOptions("trt-rtx", ((8, 6),)), log=lines.append)
-        fresh = [line for line in lines if ", built in" in line]
+        fresh = [line for line in lines if "MB, built in" in line]
         assert len(fresh) == (1 if target is folder else 0), lines
         with Bundle.open(target) as opened:
             assert set(opened.manifest.engines) == {TARGET}
