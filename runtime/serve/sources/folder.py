@@ -106,7 +106,7 @@ class FolderSource:
             data, image = await asyncio.to_thread(self._read, file)
         except FileNotFoundError:
             return
-        except InputError as error:
+        except (InputError, OSError) as error:
             if time.monotonic() - self._first_seen.get(file, 0.0) >= PATIENCE:
                 await asyncio.to_thread(self._finish, file, str(error))
             return

@@ -115,10 +115,14 @@ class MqttTrigger:
             key, work = f"trigger {self._count}", self._on_trigger(client, message.payload, station)
         else:
             key = f"{self.name}: {rest} {hashlib.sha256(message.payload).hexdigest()[:16]}"
-            if key in self._in_hand:  # brought again after a reconnect: acknowledging this one settles both
-                self._in_hand[key].add_done_callback(lambda _: client.ack(message.mid, message.qos))
-                return
             work = self._on_image(client, message, rest, key, station, stop)
+            if key in self._in_hand:
+                if message.dup:  # brought again after a reconnect: acknowledging this one settles both
+                    work.close()
+                    self._in_hand[key].add_done_callback(lambda _: client.ack(message.mid, message.qos))
+                    return
+                self._count += 1  # another message with the same image: it gets a decision of its own
+                key = f"{key} {self._count}"
         task = asyncio.create_task(work, name=key)
         self._in_hand[key] = task
         task.add_done_callback(self._done)
