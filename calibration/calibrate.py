@@ -15,7 +15,7 @@ from edge_ad.bundle import Calibration, Manifest, Monitor
 from edge_ad.calibration import choose as choosing
 from edge_ad.calibration.cache import Cache, context
 from edge_ad.calibration.conformal import conformal_threshold, needed, resplit_rates, shortage
-from edge_ad.calibration.drift import calibrated_model, fit_model, good_streams
+from edge_ad.calibration.drift import LEAST, calibrated_model, fit_model, good_streams
 from edge_ad.calibration.estimate import fitted_threshold
 from edge_ad.calibration.material import Item, Material, gather
 from edge_ad.calibration.measure import Measured, measure, measure_picture, restored, settings_of
@@ -473,12 +473,12 @@ def _watch(
         outcome.no_monitor = "the category has no prototypes, so its features are not computed"
         return
     features = np.stack(pooled) if pooled else np.empty((0, 1), np.float32)
-    model = calibrated_model(features, window=settings.window, rate=settings.rate, horizon=settings.horizon)
+    streams = good_streams(features, settings.window, settings.horizon) if len(features) >= LEAST else None
+    model = calibrated_model(features, window=settings.window, rate=settings.rate, streams=streams)
     if model is None:
         outcome.no_monitor = f"{len(good)} good images that were not trained on are too few to tell drift from"
         return
-    outcome.model = model
-    outcome.streams = good_streams(features, settings.window, settings.horizon)
+    outcome.model, outcome.streams = model, streams
     outcome.changes = _changes(outcome.category, detector, items, features, model, cache)
 
 

@@ -28,16 +28,19 @@ def fit_model(pooled: Floats, window: int, *, clip: float = CLIP, limit: float =
     scale = np.maximum(scale, max(0.1 * float(scale.mean()), 1e-6))
     standard = np.clip((values - centre) / scale, -5, 5)
     count, size = standard.shape
-    sample = standard.T @ standard / count
-    level = float(np.trace(sample)) / size
-    distance = float(np.square(sample - level * np.eye(size)).sum()) / size
+    # the sample covariance by its eigenvalues, since there are fewer pictures than features as a rule
+    _, singular, vectors = np.linalg.svd(standard, full_matrices=False)
+    variances = singular**2 / count
+    level = float(variances.sum()) / size
+    distance = float(np.square(variances).sum()) / size - level**2
     # mean squared distance of the single outer products from the sample covariance, over N
     squares = float(np.square(np.square(standard).sum(axis=1)).mean())
-    noise = max(squares - float(np.square(sample).sum()), 0.0) / size / count
+    noise = max(squares - float(np.square(variances).sum()), 0.0) / size / count
     share = min(noise / distance, 1.0) if distance > 0 else 1.0
-    variances, vectors = np.linalg.eigh((1 - share) * sample + share * level * np.eye(size))
     # the symmetric root, so that models of different pictures share their axes
-    whitening = vectors / np.sqrt(np.maximum(variances, 1e-9 * max(level, 1e-9))) @ vectors.T
+    least = max(share * level, 1e-3 * level, 1e-9)
+    spread = 1 / np.sqrt(np.maximum((1 - share) * variances + share * level, least)) - 1 / np.sqrt(least)
+    whitening = (vectors.T * spread) @ vectors + np.eye(size) / np.sqrt(least)
     return DriftModel(
         centre.astype(np.float32), scale.astype(np.float32), whitening.astype(np.float32), clip, window, limit
     )
@@ -67,14 +70,22 @@ def good_streams(
 
 
 def calibrated_model(
-    pooled: Floats, *, window: int = 16, rate: float = 0.05, horizon: int = 200, seed: int = 0
+    pooled: Floats,
+    *,
+    window: int = 16,
+    rate: float = 0.05,
+    horizon: int = 200,
+    seed: int = 0,
+    streams: NDArray[np.float64] | None = None,
 ) -> DriftModel | None:
     """A model whose limit a stream of `horizon` good pictures passes with a probability of about `rate`.
 
-    pooled: float32 N,D of good pictures. None with fewer than `LEAST`. The streams are drawn independently: pictures
-    that follow each other in a plant are more alike, so take them from several days.
+    pooled: float32 N,D of good pictures. streams: what `good_streams` gave for them, if it was called already. None with
+    fewer than `LEAST` pictures. The streams are drawn independently: pictures that follow each other in a plant are
+    more alike, so take them from several days.
     """
     if len(pooled) < LEAST:
         return None
-    limit = float(np.quantile(good_streams(pooled, window, horizon, seed=seed), 1 - rate))
-    return fit_model(pooled, window, limit=limit)
+    if streams is None:
+        streams = good_streams(pooled, window, horizon, seed=seed)
+    return fit_model(pooled, window, limit=float(np.quantile(streams, 1 - rate)))
