@@ -139,12 +139,13 @@ class Load:
 async def malformed(client: Client, path: str, picture: bytes, count: int) -> Counter[int]:
     """Pictures and forms with wrong bytes, cut off, or empty; what was answered."""
     rng = random.Random(1)
-    form = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + picture + b"\r\n--x--\r\n"
+    head, tail = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n', b"\r\n--x--\r\n"
     answers: Counter[int] = Counter()
 
     async def sender(share: range) -> None:
         for i in share:
-            data = bytearray(picture if i % 2 else form)
+            file = numbered(picture, -i)  # what happens to stay whole is unlike any other
+            data = bytearray(file if i % 2 else head + file + tail)
             for _ in range(rng.randint(1, 20)):
                 data[rng.randrange(min(len(data), 200))] = rng.randrange(256)
             if rng.random() < 0.7:

@@ -257,17 +257,18 @@ def make_router(station: Station) -> APIRouter:
     return router
 
 
-def images_of(tensors: dict[str, Any]) -> Sequence[bytes | NDArray[np.uint8]]:
+def images_of(tensors: dict[str, Any]) -> list[bytes | NDArray[np.uint8]]:
     """The images of a request's tensors: files, or uint8 H,W,3. HTTPException 400."""
     if ("image" in tensors) == ("encoded" in tensors):
         raise HTTPException(400, 'give either the input "image" or the input "encoded"')
     if "encoded" in tensors:
-        images: Sequence[bytes | NDArray[np.uint8]] = tensors["encoded"]
+        images: list[bytes | NDArray[np.uint8]] = list(tensors["encoded"])
     else:
-        image = tensors["image"]
-        images = image[None] if image.ndim == 3 else image
-        if images.ndim != 4 or images.shape[3] != 3:
+        array = tensors["image"]
+        batch = array[None] if array.ndim == 3 else array
+        if batch.ndim != 4 or batch.shape[3] != 3:
             raise HTTPException(400, 'the shape of input "image" must be N,H,W,3 or H,W,3')
+        images = list(batch)
     if len(images) > MAX_IMAGES:
         raise HTTPException(400, f"{MAX_IMAGES} images at most in one request")
-    return list(images)
+    return images
