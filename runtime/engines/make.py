@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.bundle import Bundle, Engine, Graph, Manifest, pack, write_manifest
-from edge_ad.errors import InputError, OptionError
+from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.files import atomic_folder
 from edge_ad.progress import progress
 from edge_ad.runtime.engines.build import BuildOptions
@@ -141,28 +141,36 @@ def add_engines(
                 f"--precision {precision}: the graphs of {bundle.name} are {has}, and an engine computes in the "
                 f"precision of its graphs; export the bundle again with --precision {precision}"
             )
-        if bundle.is_dir():
-            with atomic_folder(bundle) as folder:
-                shutil.copytree(opened.folder, folder, copy_function=_link, dirs_exist_ok=True)
-                return _add(folder, opened.manifest, options, log)
         with tempfile.TemporaryDirectory(prefix=f".{bundle.name}.", dir=bundle.parent) as scratch:
-            folder = Path(scratch) / "bundle"
-            shutil.copytree(opened.folder, folder, copy_function=_link)
-            entries = _add(folder, opened.manifest, options, log)
-            pack(folder, bundle)
-            return entries
-
-
-def _add(folder: Path, manifest: Manifest, options: EngineOptions, log: Log) -> dict[str, Engine]:
-    with tempfile.TemporaryDirectory(prefix=".engines.", dir=folder.parent) as fresh:
-        entries = make_engines(folder, manifest, options, Path(fresh), log=log)
-        for target in entries:
-            place = folder / "engines" / target
-            shutil.rmtree(place, ignore_errors=True)
-            place.parent.mkdir(exist_ok=True)
-            os.replace(Path(fresh) / target, place)
-    write_manifest(folder, manifest.model_copy(update={"engines": {**manifest.engines, **entries}}))
+            made = Path(scratch) / "engines"
+            entries = make_engines(opened.folder, opened.manifest, options, made, log=log)
+            # the bundle is read again: a calibration may have changed it while the engines were built
+            with Bundle.open(bundle) as now:
+                if now.manifest.graphs != opened.manifest.graphs or _hashes(now.manifest) != _hashes(opened.manifest):
+                    raise BundleError(f'"{bundle}" got other graphs while engines were built; run this again')
+                if bundle.is_dir():
+                    with atomic_folder(bundle) as folder:
+                        _copy_with(now, folder, made, entries)
+                else:
+                    _copy_with(now, Path(scratch) / "bundle", made, entries)
+                    pack(Path(scratch) / "bundle", bundle)
     return entries
+
+
+def _hashes(manifest: Manifest) -> list[str]:
+    return [manifest.files[file] for graph in manifest.graphs.values() for file in (graph.file, graph.data) if file]
+
+
+def _copy_with(bundle: Bundle, folder: Path, made: Path, entries: dict[str, Engine]) -> None:
+    """Write the bundle with the engines in `made` to `folder`; unchanged files are links to the old ones."""
+    shutil.copytree(bundle.folder, folder, copy_function=_link, dirs_exist_ok=True)
+    for target in entries:
+        place = folder / "engines" / target
+        shutil.rmtree(place, ignore_errors=True)
+        place.parent.mkdir(exist_ok=True)
+        os.replace(made / target, place)
+    engines = {**bundle.manifest.engines, **entries}
+    write_manifest(folder, bundle.manifest.model_copy(update={"engines": engines}))
 
 
 def _link(source: str, target: str) -> None:

@@ -106,6 +106,27 @@ def test_an_unchanged_graph_is_not_built_again(built, plain, tmp_path):
     assert kept.size()[0] == len(REQUIRED_GRAPHS)
 
 
+def test_what_changed_meanwhile_is_kept(built, plain, tmp_path):
+    folder = shutil.copytree(plain, tmp_path / "bundle")
+
+    def calibrate(line: str) -> None:
+        if "score" in line:
+            manifest = read_manifest(folder)
+            write_manifest(folder, manifest.model_copy(update={"metrics": {"told": "meanwhile"}}))
+
+    def replace_graph(line: str) -> None:
+        if "score" in line:
+            shutil.copy(folder / "graphs" / "compose.onnx", folder / "graphs" / "score.onnx")
+            write_manifest(folder, read_manifest(folder))
+
+    add_engines(folder, EngineOptions("trt-rtx", ((8, 6),)), log=calibrate)
+    manifest = read_manifest(folder)
+    assert (manifest.metrics, set(manifest.engines)) == ({"told": "meanwhile"}, {TARGET})
+    with pytest.raises(BundleError, match="other graphs"):
+        add_engines(folder, EngineOptions("trt-rtx", ((8, 6),)), log=replace_graph)
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
+
+
 def test_a_link_in_the_cache_is_not_followed(built, tmp_path):
     folder = EngineCache().folder
     note = next(folder.glob("*.json"))
