@@ -80,8 +80,8 @@ def calibrated_model(
 ) -> DriftModel | None:
     """A model whose limit a stream of `horizon` good pictures passes with a probability of about `rate`.
 
-    pooled: float32 N,D of good pictures. streams: what `good_streams` gave for them, if it was called already. None with
-    fewer than `LEAST` pictures. The streams are drawn independently: pictures that follow each other in a plant are
+    pooled: float32 N,D of good pictures. streams: what `good_streams` gave for them, if already called. None with fewer
+    than `LEAST` pictures. The streams are drawn independently: pictures that follow each other in a plant are
     more alike, so take them from several days.
     """
     if len(pooled) < LEAST:
