@@ -151,7 +151,7 @@ class Worker:
         monitor = self._monitors[slot, found.category]
         if monitor is None or found.pooled is None:
             return None
-        drift = monitor.update(found.pooled)
+        drift = monitor.update(found.pooled, rejected=found.verdict == "bad")
         return {**asdict(drift), "message": drift.message}
 
     def _unload(self, header: dict[str, Any], arrays: list[wire.Array]) -> tuple[dict[str, Any], list[wire.Array]]:
