@@ -37,7 +37,9 @@ def png_bytes(seed: int = 0, height: int = 48, width: int = 64) -> bytes:
 def form(fields: dict[str, str], *images: bytes) -> tuple[bytes, dict[str, str]]:
     """A multipart body and its headers."""
     mark = uuid.uuid4().hex
-    parts = [f'--{mark}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode() for k, v in fields.items()]
+    parts = [
+        f'--{mark}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode() for k, v in fields.items()
+    ]
     for image in images:
         head = f'--{mark}\r\nContent-Disposition: form-data; name="image"; filename="../../etc/x.png"\r\n\r\n'
         parts.append(head.encode() + image + b"\r\n")

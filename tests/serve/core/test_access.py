@@ -64,7 +64,16 @@ def test_without_the_token_only_the_open_paths_answer(app, monkeypatch) -> None:
 
     async def story() -> None:
         one = app()
-        for path in ("/v1/status", "/v1/events", "/v1/records", "/metrics", "/docs", "/openapi.json", "/v2", "/v1/none"):
+        for path in (
+            "/v1/status",
+            "/v1/events",
+            "/v1/records",
+            "/metrics",
+            "/docs",
+            "/openapi.json",
+            "/v2",
+            "/v1/none",
+        ):
             status, headers, _ = await call(one, "GET", path)
             assert (path, status) == (path, 401)
             assert headers["www-authenticate"] == "Bearer"

@@ -99,10 +99,18 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def test_bombs_and_large_uploads_are_refused(live: Live) -> None:
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b"")
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(100_000)))
+        + chunk(b"IEND", b"")
+    )
     assert live.inspect(bomb)[0] == 413
     huge = struct.pack(">IIBBBBB", 800, 800, 8, 2, 0, 0, 0)  # above the station's limit, below Pillow's
-    assert live.inspect(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", huge) + chunk(b"IDAT", zlib.compress(bytes(800 * 2401))))[0] == 413
+    assert (
+        live.inspect(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", huge) + chunk(b"IDAT", zlib.compress(bytes(800 * 2401))))[0]
+        == 413
+    )
     assert live.inspect(bytes((1 << 20) + 1))[0] == 413
     assert live.inspect(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")[0] == 415
     status, _, body = live.call("POST", "/v1/inspect?category=ring", b"{}", {"Content-Type": "application/json"})
@@ -115,7 +123,9 @@ def test_a_chunked_upload_is_counted_as_it_comes(live: Live) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=30)
     try:
         blocks = (bytes(1 << 16) for _ in range(64))
-        connection.request("POST", "/v1/inspect?category=ring", blocks, {"Content-Type": "image/png"}, encode_chunked=True)
+        connection.request(
+            "POST", "/v1/inspect?category=ring", blocks, {"Content-Type": "image/png"}, encode_chunked=True
+        )
         assert connection.getresponse().status == 413
     except (BrokenPipeError, ConnectionResetError):
         pass  # the station hung up before everything was sent
@@ -137,7 +147,11 @@ def test_hundreds_of_malformed_uploads_change_nothing(live: Live) -> None:
         data = data[: rng.randrange(len(data))] if rng.random() < 0.7 else data
         kind = {"Content-Type": "image/png"} if i % 2 else headers
         if rng.random() < 0.1:
-            kind = {"Content-Type": rng.choice(["multipart/form-data", "multipart/form-data; boundary=", "x/y", "ä/é".encode().decode("latin1")])}
+            kind = {
+                "Content-Type": rng.choice(
+                    ["multipart/form-data", "multipart/form-data; boundary=", "x/y", "ä/é".encode().decode("latin1")]
+                )
+            }
         return live.call("POST", "/v1/inspect?category=ring", bytes(data), kind)[0]
 
     with ThreadPoolExecutor(4) as pool:
@@ -184,7 +198,9 @@ def test_records_page_filter_and_take_a_persons_word(live: Live) -> None:
     assert live.json("/v1/records?category=weave&limit=500")["records"] == weave
     times = sorted(record["time"] for record in everything)
     between = live.json(f"/v1/records?since={times[1]}&until={times[-1]}&limit=500")["records"]
-    assert {r["record_id"] for r in between} == {r["record_id"] for r in everything if times[1] <= r["time"] < times[-1]}
+    assert {r["record_id"] for r in between} == {
+        r["record_id"] for r in everything if times[1] <= r["time"] < times[-1]
+    }
     first = weave[0]
     other = "good" if first["verdict"] == "bad" else "bad"
     status, judged = live.put("PUT", f"/v1/records/{first['record_id']}/verdict", {"verdict": other, "note": "a hair"})

@@ -81,7 +81,9 @@ def test_a_batch_waits_for_others_but_not_longer_than_told() -> None:
 
 
 ARRAYS = st.lists(
-    st.sampled_from([np.uint8, np.float32]).flatmap(lambda kind: npst.arrays(kind, npst.array_shapes(max_dims=3, max_side=4, min_side=0))),
+    st.sampled_from([np.uint8, np.float32]).flatmap(
+        lambda kind: npst.arrays(kind, npst.array_shapes(max_dims=3, max_side=4, min_side=0))
+    ),
     max_size=3,
 )  # fmt: skip
 

@@ -73,7 +73,8 @@ def test_what_is_added_comes_back(tmp_path: Path) -> None:
 
 
 ROWS = st.lists(
-    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["good", "bad", "undecided"]), st.integers(0, 30)), max_size=25
+    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["good", "bad", "undecided"]), st.integers(0, 30)),
+    max_size=25,
 )
 
 
@@ -86,7 +87,9 @@ ROWS = st.lists(
     st.none() | st.integers(0, 30),
     st.integers(1, 6),
 )
-def test_pages_and_filters_give_each_record_once(tmp_path_factory, rows, category, verdict, since, until, limit) -> None:
+def test_pages_and_filters_give_each_record_once(
+    tmp_path_factory, rows, category, verdict, since, until, limit
+) -> None:
     async def story() -> None:
         records = await Records.open(tmp_path_factory.mktemp("records"))
         kept = []
@@ -100,7 +103,10 @@ def test_pages_and_filters_give_each_record_once(tmp_path_factory, rows, categor
             one
             for one in reversed(kept)
             if category in (None, one.category)
-            and (verdict is None or (one.operator_verdict not in (None, one.verdict) if verdict == "corrected" else one.verdict == verdict))
+            and (
+                verdict in (None, one.verdict)
+                or (verdict == "corrected" and one.operator_verdict not in (None, one.verdict))
+            )
             and (since is None or parse_time(one.time, "") >= since)
             and (until is None or parse_time(one.time, "") < until)
         ]  # fmt: skip

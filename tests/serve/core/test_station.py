@@ -1,4 +1,4 @@
-"""A station in this process: sources, sinks, listeners, drift, a worker that hangs, and what an expired image leaves."""
+"""A station in this process: sources, sinks, listeners, drift, a worker that hangs, and what expired images leave."""
 
 from __future__ import annotations
 
