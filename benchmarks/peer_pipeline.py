@@ -137,7 +137,7 @@ def table(result: dict[str, Any]) -> str:
         "|---|---|---|" + "---|" * len(ours),
     ]
     for name, row in rows.items():
-        ratios = [f"{row['seconds'] / rows[other]['seconds']:.1f}" for other in ours]
+        ratios = [f"{row['seconds'] / rows[other]['seconds']:.2f}" for other in ours]
         spread = f"{row['seconds']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
         lines.append(f"| {name} | {row['evaluations']:,} | {spread} | " + " | ".join(ratios) + " |")
     about = result["settings"]

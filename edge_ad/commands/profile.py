@@ -62,6 +62,7 @@ def _print(result: dict[str, Any]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from edge_ad.units import seconds, si
 
@@ -86,7 +87,7 @@ def _print(result: dict[str, Any]) -> None:
         console.print(f"no peak measured: {peak['reason']}", markup=False)
     for name, plan in result["plans"].items():
         table = Table(
-            title=f"\n{name}: {plan['masks']} masks, {plan['evaluations']} UNet evaluations",
+            title=Text(f"\n{name}: {plan['masks']} masks, {plan['evaluations']} UNet evaluations"),
             title_justify="left",
             title_style="bold",
             box=box.SIMPLE_HEAD,
@@ -96,7 +97,7 @@ def _print(result: dict[str, Any]) -> None:
         for stage in plan["stages"]:
             table.add_row(
                 stage["stage"],
-                *("-" if stage[key] is None else f"{stage[key]:,}" for key in ("rows",)),
+                "-" if stage["rows"] is None else f"{stage['rows']:,}",
                 "-" if stage["flops"] is None else si(stage["flops"]),
                 "-" if stage["traffic"] is None else si(stage["traffic"], "B"),
                 seconds(stage["seconds"]),
