@@ -22,7 +22,8 @@ class MaskRules:
     """What makes a mask, and what is no defect.
 
     Attributes:
-        floor: a pixel of the part differs from mid-grey by at least this, of 255, whatever Otsu's threshold says.
+        floor: a pixel of the part differs from its ground by at least this, of 255, whatever Otsu's threshold says.
+        drift: the ground may differ from mid-grey by this much, of 255: a short training does not hit it exactly.
         speck: a region smaller than this share of the largest is dropped.
         smallest: a mask of less than this share of the picture is empty.
         largest: one of more covers it all.
@@ -30,6 +31,7 @@ class MaskRules:
     """
 
     floor: float = 20.0
+    drift: float = 48.0
     speck: float = 0.1
     smallest: float = 5e-4
     largest: float = 0.6
@@ -37,9 +39,10 @@ class MaskRules:
 
 
 def threshold_mask(part: Picture, rules: MaskRules) -> Mask:
-    """The mask of an anomaly part: where it is not mid-grey, by hysteresis, cleaned.
+    """The mask of an anomaly part: where it is not the mid-grey ground, by hysteresis, cleaned.
 
-    The difference is the largest of the three channels, smoothed a little. Otsu's threshold (never below
+    The ground is the part's median colour, at most `rules.drift` from mid-grey. The difference is the largest of the
+    three channels, smoothed a little. Otsu's threshold (never below
     `rules.floor`) finds the defect; what hangs together with it down to half of that belongs to it.
 
     Args:
@@ -51,7 +54,8 @@ def threshold_mask(part: Picture, rules: MaskRules) -> Mask:
     """
     from scipy import ndimage
 
-    difference = np.abs(part.astype(np.float32) - BACKGROUND).max(-1)
+    ground = np.clip(np.median(part, axis=(0, 1)), BACKGROUND - rules.drift, BACKGROUND + rules.drift)
+    difference = np.abs(part.astype(np.float32) - ground).max(-1)
     smooth = ndimage.gaussian_filter(difference, len(part) / 256)
     high = max(otsu(smooth), rules.floor)
     seeds, reach = smooth > high, smooth > max(high / 2, rules.floor / 2)
