@@ -88,7 +88,7 @@ class DualSettings:
 
 
 def default_settings(base: str, background: bool = False) -> DualSettings:
-    """The defaults for a base: those known from runs on SD 1.5 at 512 px; nano's are chosen, not compared with others."""
+    """The defaults for a base: those known from runs on SD 1.5 at 512 px; nano's are chosen, not yet compared."""
     if base != "nano":
         return DualSettings(
             base=base, shape=DualShape(background=background), tuning=DualTuning(batch=2 if background else 4)
