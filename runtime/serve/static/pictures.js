@@ -18,7 +18,8 @@ export function picture(decision, kind, { outlined = false, eager = true } = {})
   const image = h("img", { src: source, alt, decoding: "async", loading: eager ? "eager" : "lazy" });
   image.addEventListener("error", () => frame.replaceChildren(gone()));
   frame.append(image);
-  if (outlined && decision.regions.length && decision.width && decision.height) frame.append(outlines(decision));
+  // a good part may have small regions of its own; outlined, they would speak against the verdict
+  if (outlined && decision.verdict !== "good" && decision.regions.length && decision.width && decision.height) frame.append(outlines(decision));
   return frame;
 }
 
