@@ -247,8 +247,9 @@ class CategoryEntry(Part):
 class Engine(Part):
     """A compiled form of the graphs for one target: the library that built it, its version, and a file a graph.
 
-    profiles: by graph, a list of optimisation profiles, each {free axis: (smallest, best, largest size)}. build_seconds:
-    by graph. stripped: the files hold no weights, which come from the ONNX graph when the engine is loaded.
+    profiles: by graph, a list of optimisation profiles, each {free axis: (smallest, best, largest size)}.
+    build_seconds: by graph. stripped: the files hold no weights, which come from the ONNX graph when the engine is
+    loaded.
     """
 
     library: str

@@ -198,7 +198,8 @@ class Detector:
         and blurred. image_maps and reconstruction_maps: float32 R,S,S, S^(k) of eq. 18 against the image and against
         its reconstruction, not blurred; image_prototype_map and reconstruction_prototype_map: float32 S,S, eq. 20.
         reconstruction: uint8 S,S,3. inpainted: uint8 R,S,S,3, the composed picture of every scale. prototype_mask:
-        float32 h,w. scales: int64 R. levels: float32 2,S,S, see `Levels`. score_map: float32 S,S and score: float32, as `inspect` gives them.
+        float32 h,w. scales: int64 R. levels: float32 2,S,S, see `Levels`.
+        score_map: float32 S,S and score: float32, as `inspect` gives them.
         """
         job = self._inpaint([image], [category], Clock())[0]
         pictures, reconstruction = self._pictures(job), self._decode(job.latents[None])
