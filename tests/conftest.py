@@ -103,3 +103,9 @@ def tiny_base():
     """The function that makes the base `tiny_bundle` is exported from; the same weights at each call."""
     pytest.importorskip("diffusers", reason="a base needs the train extra")
     return make_tiny_base
+
+
+@pytest.fixture(scope="session")
+def draw_picture():
+    """The function that draws `tiny_picture` and its like: seed, side to uint8 side,side,3; even seeds are rings."""
+    return picture
