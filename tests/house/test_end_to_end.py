@@ -41,22 +41,7 @@ def save(path, pixels):
 
 def test_from_photographs_to_decisions(plant, capsys):
     data, run, bundle = plant / "data", plant / "run", plant / "bundle"
-    quick = [
-        "--steps",
-        "3",
-        "--decoder-steps",
-        "2",
-        "--batch",
-        "2",
-        "--rank",
-        "2",
-        "--views",
-        "4",
-        "--shots",
-        "2",
-        "--device",
-        "cpu",
-    ]
+    quick = "--steps=3 --decoder-steps=2 --batch=2 --rank=2 --views=4 --shots=2 --device=cpu"
 
     def command(*words):
         code = edge_ad([str(word) for word in words])
@@ -64,7 +49,7 @@ def test_from_photographs_to_decisions(plant, capsys):
         assert code == 0, said.err
         return said.out
 
-    command("train", data, "--base", plant / "base", "--out", run, *quick)
+    command("train", data, "--base", plant / "base", "--out", run, *quick.split())
     command("export", run, "--out", bundle, "--plan", "grouped", "--steps", 2, "--bank-size", 256)
     command("verify", bundle)
     command("evaluate", bundle, data, "--json", plant / "metrics.json", "--report", plant / "report")
