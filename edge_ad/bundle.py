@@ -158,7 +158,8 @@ class Plan(Part):
 class Levels(Part):
     """What normal parts of a category measure: the inpainting map S and the prototype error E are divided by these.
 
-    `maps` optionally names a `.npy` file, float32 2,H,W, with a level a pixel; it then replaces the two numbers.
+    A plan whose weights have no map floor leaves S as it is. `maps` optionally names a `.npy` file, float32 2,H,W, with
+    a level a pixel; it then replaces the two numbers.
     """
 
     map: float = Field(default=1.0, gt=0)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.bundle import Bundle, Calibration, Manifest, Plan, Schedule, Weights
-from edge_ad.errors import InputError
+from edge_ad.errors import BundleError, InputError
 from edge_ad.images import resize_image
 from edge_ad.runtime import masks, prototypes, schedule
 from edge_ad.runtime.clock import Clock
@@ -107,6 +107,7 @@ class Detector:
         kind = choose_provider(provider)
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         name, chosen = opened.plan(plan)
+        _check_weights(opened)
         options = SessionOptions(threads=threads)
         sessions = open_sessions(opened, kind, options)
         return cls(opened, name, chosen, sessions, seed=seed, memory=memory)
@@ -408,7 +409,9 @@ class Detector:
             levels = bundle.array(entry.levels.maps).astype(np.float32)
         else:
             levels = np.empty((2, self.image_size, self.image_size), np.float32)
-            levels[0], levels[1] = entry.levels.map, entry.levels.error
+            # without a floor, as in the paper's plan, the map stands as it is
+            levels[0] = entry.levels.map if weights.map_floor else 1.0
+            levels[1] = entry.levels.error
         return _Category(
             prompt=bundle.array(entry.prompt).astype(np.float32),
             bank=self._bank(name),
@@ -441,6 +444,13 @@ class Detector:
             seeds = f"computed with --seed {calibration.seed}, not {self.seed}"
             return None, None, f'the threshold of category "{name}" was {seeds}: {mend}, or use that seed'
         return threshold, calibration, None
+
+
+def _check_weights(bundle: Bundle) -> None:
+    """BundleError when the score graph takes other weights than this version has."""
+    taken = next((spec.shape for spec in bundle.graph("score").inputs if spec.name == "weights"), ())
+    if taken != (len(Weights().vector()),):
+        raise BundleError(f'"{bundle.source}" was exported by an earlier edge-ad; export it again')
 
 
 def _checked(image: Image) -> Image:

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -36,11 +37,13 @@ def test_inspection_has_what_it_promises(detector, tiny_picture):
     assert detector.inspect(tiny_picture, "ring").inpainted is None
 
 
-def test_the_same_seed_gives_the_same_score_and_another_one_another(detector, tiny_bundle, tiny_picture):
-    first = detector.inspect(tiny_picture, "ring")
-    np.testing.assert_array_equal(first.score_map, detector.inspect(tiny_picture, "ring").score_map)
-    other = Detector.load(tiny_bundle, provider="cpu", threads=1, seed=1).inspect(tiny_picture, "ring")
-    assert other.score != first.score
+def test_the_same_seed_gives_the_same_evidence_and_another_one_another(detector, tiny_bundle, tiny_picture):
+    first = detector.evidence(tiny_picture, "ring")
+    again = detector.evidence(tiny_picture, "ring")
+    np.testing.assert_array_equal(first["score_map"], again["score_map"])
+    np.testing.assert_array_equal(first["image_maps"], again["image_maps"])
+    other = Detector.load(tiny_bundle, provider="cpu", threads=1, seed=1).evidence(tiny_picture, "ring")
+    assert not np.array_equal(first["image_maps"], other["image_maps"])
 
 
 def test_a_mixed_batch_decides_as_one_by_one(detector, pictures):
@@ -176,3 +179,15 @@ def test_pictures_become_bytes():
         255,
         255,
     ]
+
+
+def test_a_score_graph_of_another_version_is_refused(tiny_bundle, tmp_path):
+    shutil.copytree(tiny_bundle, tmp_path / "old")
+    manifest = read_manifest(tmp_path / "old")
+    graph = manifest.graphs["score"]
+    graph.inputs = tuple(
+        spec.model_copy(update={"shape": (5,)}) if spec.name == "weights" else spec for spec in graph.inputs
+    )
+    write_manifest(tmp_path / "old", manifest)
+    with pytest.raises(BundleError, match="earlier edge-ad; export it again"):
+        Detector.load(tmp_path / "old", provider="cpu")
