@@ -177,4 +177,5 @@ def test_nanos_denoiser_costs_what_torch_counts(tmp_path):
     cost = write_graph(case, tmp_path, "fp32", 0).cost
     assert set(cost.flops) == {"B"}  # prompts are gathered, not multiplied
     assert at(cost, case) == counted_by_torch(case)
-    assert cost.parameters >= sum(p.numel() for p in case.module.parameters())
+    # the exporter keeps equal weights once, such as the zero biases of an untrained network
+    assert cost.parameters == pytest.approx(sum(p.numel() for p in case.module.parameters()), rel=0.01)
