@@ -7,11 +7,17 @@ import asyncio
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+#: What is still read, and thrown away, of a body that is too large: a client that is in the middle of sending when the
+#: connection is closed would see that, and not the answer. Bytes and seconds.
+_DISCARDED = 16 << 20
+_DISCARDING = 2.0
+
 
 class BodyLimit:
     """ASGI middleware: the body may have `max_bytes` and must arrive within `seconds`.
 
-    Whoever reads the body gets HTTPException 413 or 408; a Content-Length that is too large is refused unread.
+    Whoever reads the body gets HTTPException 413 or 408; what is too large is thrown away,
+    for a moment, so that the answer arrives.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, seconds: float = 60.0):
@@ -34,6 +40,7 @@ class BodyLimit:
             if complete:
                 return await receive()  # from here on it only tells of the client's leaving
             if declared.isdigit() and int(declared) > self.max_bytes:
+                await _discard(receive)
                 raise self._too_large()
             try:
                 message = await asyncio.wait_for(receive(), max(until - loop.time(), 0.001))
@@ -42,6 +49,8 @@ class BodyLimit:
             seen += len(message.get("body", b""))
             complete = message["type"] != "http.request" or not message.get("more_body", False)
             if seen > self.max_bytes:
+                if not complete:
+                    await _discard(receive)
                 raise self._too_large()
             return message
 
@@ -51,3 +60,17 @@ class BodyLimit:
         return HTTPException(
             413, f"the request has more than {self.max_bytes:,} bytes", headers={"Connection": "close"}
         )
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on and keep nothing, within `_DISCARDED` bytes and `_DISCARDING` seconds."""
+    loop = asyncio.get_running_loop()
+    until, left = loop.time() + _DISCARDING, _DISCARDED
+    while left > 0:
+        try:
+            message = await asyncio.wait_for(receive(), max(until - loop.time(), 0.001))
+        except asyncio.TimeoutError:
+            return
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+        left -= len(message.get("body", b""))

@@ -11,8 +11,9 @@ import pytest
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import edge_ad, edge_ad.runtime
-optional = {"openvino", "tensorrt", "tensorrt_rtx", "cuda", "fastapi", "starlette", "uvicorn"}
-parts = ("edge_ad.training", "edge_ad.export", "edge_ad.calibration", "edge_ad.__main__")
+optional = {"openvino", "tensorrt", "tensorrt_rtx", "cuda"}
+# the station is an extra
+parts = ("edge_ad.training", "edge_ad.export", "edge_ad.calibration", "edge_ad.runtime.serve", "edge_ad.__main__")
 for module in pkgutil.walk_packages(edge_ad.__path__, "edge_ad."):
     if module.name.startswith(parts):
         continue

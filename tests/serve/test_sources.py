@@ -137,11 +137,12 @@ def test_a_file_is_complete_before_it_is_read(running, inbox, tiny_picture) -> N
     slow = inbox / "ring" / "slow.png"
     with running.source(watch(inbox, "slow", after="move")):
         with open(slow, "wb") as file:
-            for start in range(0, len(data), len(data) // 4):
-                file.write(data[start : start + len(data) // 4])
+            part = -(-len(data) // 4)
+            for start in range(0, len(data), part):
+                file.write(data[start : start + part])
                 file.flush()
                 time.sleep(0.4)  # longer than it takes to settle: what is there cannot be decoded yet
-                assert not running.records("slow") or start + len(data) // 4 >= len(data)
+                assert not running.records("slow") or start + part >= len(data)
         until(lambda: running.records("slow"))
         whole = inbox / "whole.tmp"
         whole.write_bytes(data)
