@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from edge_ad.bundle import Bundle, Manifest, Schedule, Weights
 from edge_ad.calibration.cache import Cache, context
-from edge_ad.calibration.fusion import fused
 from edge_ad.calibration.material import Item, Material
 from edge_ad.calibration.measure import settings_of
 from edge_ad.calibration.paste import PASTES, pasted
@@ -26,6 +25,7 @@ from edge_ad.images import Mask, Picture, picture_hash, read_image, read_mask, r
 from edge_ad.metrics import auroc, average_precision
 from edge_ad.progress import progress
 from edge_ad.runtime import Detector
+from edge_ad.runtime.fusion import fused
 from edge_ad.runtime.prototypes import PrototypeBank
 from edge_ad.runtime.schedule import SOLVERS, make_schedule
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from edge_ad.dataset import category_names, load_dataset, shots
-from edge_ad.errors import InputError, OptionError
+from edge_ad.errors import OptionError
 from edge_ad.files import write_text
 from edge_ad.progress import Step, progress
 from edge_ad.training.base import NANO_FOLDER, Base, load_base
@@ -25,6 +25,7 @@ from edge_ad.training.features import FeatureNet
 from edge_ad.training.finetune import DenoiserTuning, check_targets, tune_denoiser
 from edge_ad.training.foreground_files import find_masks
 from edge_ad.training.machine import Precision, check_split, make_accelerator
+from edge_ad.training.out_folder import check_out, plain
 from edge_ad.training.prompts import CategoryInfo, Mode, category_info, read_table
 from edge_ad.training.run import write_run
 from edge_ad.training.views import Method, Shots, make_views, read_shots, write_shots
@@ -132,7 +133,7 @@ def train(
     if settings.decoder.steps:
         check_split(settings.decoder.batch, parts, "--decoder-batch")
     key = _key(settings, chosen, infos)
-    _check_out(out, key)
+    check_out(out, key, "run.json", "run")
     base = load_base(settings.base)
     if not settings.denoiser.full:
         check_targets(base.unet, settings.denoiser.targets)
@@ -189,7 +190,7 @@ def train(
             base_id=settings.base,
             image_size=base.image_size,
             categories=entries,
-            settings=_plain(settings) | {"processes": accelerator.num_processes},
+            settings=plain(settings) | {"processes": accelerator.num_processes},
             losses=losses,
         )
         shutil.rmtree(work, ignore_errors=True)
@@ -268,25 +269,7 @@ def _save_state(module: torch.nn.Module, path: Path) -> None:
         save_file({name: value.contiguous().cpu() for name, value in module.state_dict().items()}, temporary)
 
 
-def _plain(settings: TrainSettings) -> dict[str, Any]:
-    """Settings as JSON can hold them."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
-    return plain
-
-
 def _key(settings: TrainSettings, chosen: dict[str, list[Path]], infos: dict[str, CategoryInfo]) -> str:
     pictures = {name: [str(path) for path in paths] for name, paths in chosen.items()}
-    text = json.dumps([_plain(settings), pictures, {name: asdict(info) for name, info in infos.items()}])
+    text = json.dumps([plain(settings), pictures, {name: asdict(info) for name, info in infos.items()}])
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _check_out(out: Path, key: str) -> None:
-    """InputError unless the run's folder is new, empty, or was begun with the same settings."""
-    begun = out / "work" / "key"
-    if out.exists():
-        if not out.is_dir():
-            raise InputError(f"--out {out} is a file; name a folder")
-        if (out / "run.json").exists():
-            raise InputError(f"--out {out} holds a finished run; name another folder, or remove it first")
-        if any(out.iterdir()) and not (begun.is_file() and begun.read_text(encoding="utf-8") == key):
-            raise InputError(f"--out {out} is not empty and was not begun with these settings; name another folder")

@@ -65,8 +65,8 @@ def command(
     from edge_ad.calibration.options import area_of, numbers, pixel_of
     from edge_ad.calibration.page import PAGE, write_page
     from edge_ad.dataset import category_names, load_dataset
-    from edge_ad.errors import InputError
     from edge_ad.runtime import Detector
+    from edge_ad.shared_categories import shared_categories
 
     settings = Settings(
         rule=cast(Any, rule),
@@ -84,15 +84,7 @@ def command(
     names = category_names(data)  # a wrong folder is told before the bundle is loaded
     synthetic = load_dataset(pairs, need_test=True) if pairs is not None else None
     detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed, threads=threads)
-    if categories is None:
-        wanted = [name for name in names if name in detector.categories]
-        if not wanted:
-            known = ", ".join(detector.categories)
-            raise InputError(f"{data} has the categories {', '.join(names)}, {bundle} has {known}: none is in both")
-        if left_out := [name for name in names if name not in wanted]:
-            click.echo(f"left out, since the bundle has no such category: {', '.join(left_out)}", err=True)
-    else:
-        wanted = [name for part in categories.split(",") if (name := part.strip())]
+    wanted = shared_categories(categories, names, detector.categories, data, bundle)
     dataset = load_dataset(data, wanted, need_test=split == "test")
     work = work or bundle.resolve().with_name(f"{bundle.resolve().name}-calibration")
     result = calibrate(detector, dataset, settings, work, pairs=synthetic, log=click.echo)

@@ -44,11 +44,12 @@ def command(
     from contextlib import nullcontext
 
     from edge_ad.dataset import category_names, load_dataset
-    from edge_ad.errors import InputError, OptionError
+    from edge_ad.errors import OptionError
     from edge_ad.evaluation import evaluate, text_table
     from edge_ad.files import atomic_folder, write_json
     from edge_ad.report import PAGE, check_folder, write_report
     from edge_ad.runtime import Detector
+    from edge_ad.shared_categories import shared_categories
 
     if report is not None:
         check_folder(report)
@@ -56,15 +57,7 @@ def command(
         raise OptionError(f"--record needs a bundle folder, not {bundle}: unpack it with edge-ad bundle unpack")
     names = category_names(data)  # a wrong folder is told before the bundle is loaded
     detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed)
-    if categories is None:
-        wanted = [name for name in names if name in detector.categories]
-        if not wanted:
-            known = ", ".join(detector.categories)
-            raise InputError(f"{data} has the categories {', '.join(names)}, {bundle} has {known}: none is in both")
-        if left_out := [name for name in names if name not in wanted]:
-            click.echo(f"left out, since the bundle has no such category: {', '.join(left_out)}", err=True)
-    else:
-        wanted = [name for part in categories.split(",") if (name := part.strip())]
+    wanted = shared_categories(categories, names, detector.categories, data, bundle)
     dataset = load_dataset(data, wanted, need_test=True)
     settings = {"bundle": str(bundle), "seed": seed, "precision": getattr(detector, "precision", None)}
     with nullcontext() if report is None else atomic_folder(report) as folder:

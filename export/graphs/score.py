@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_ad.export.graphs.case import GraphCase, blocks, example_image
-
-EPSILON = 1e-8
-TOP_SHARE = 0.005
+from edge_ad.runtime.fusion import EPSILON, TOP_SHARE
 
 
 def blur_kernel(image_size: int) -> Tensor:

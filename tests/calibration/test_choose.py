@@ -3,10 +3,10 @@ import pytest
 
 from edge_ad.bundle import Bundle, Weights, read_manifest
 from edge_ad.calibration.choose import _best, bank_without, like, weight_grid, with_schedule
-from edge_ad.calibration.fusion import fused
 from edge_ad.calibration.measure import area_level
 from edge_ad.regions import find_regions
 from edge_ad.runtime import Detector
+from edge_ad.runtime.fusion import fused
 
 
 @pytest.fixture(scope="module")

@@ -39,9 +39,9 @@ from edge_ad.training.dual.masks import (
 from edge_ad.training.dual.pairs import anomaly_part, encode, to_tensor
 from edge_ad.training.dual.sample import Drawn, Sampling, draw
 from edge_ad.training.dual.sheet import contact_sheet, outlined
-from edge_ad.training.dual.train import pick_device
 from edge_ad.training.features import FeatureNet
 from edge_ad.training.foreground import foregrounds
+from edge_ad.training.machine import find_device
 from edge_ad.version import __version__
 
 SHEET = 24
@@ -127,7 +127,7 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
     accepted = sum(record["rejected"] is None for record in records)
     if accepted < settings.count:
         salient = SalientObject() if settings.masks == "u2net" else None
-        base, model = load_model(generator, pick_device(settings.device))
+        base, model = load_model(generator, find_device(settings.device))
         net = None if generator.texture else FeatureNet("lite0")
         backgrounds = _backgrounds(generator, base, net) if generator.shape.background else None
         limit = settings.count * settings.tries

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_ad.errors import InputError
 from edge_ad.images import BACKGROUND, Mask, Picture
 from edge_ad.training.foreground import otsu
-from edge_ad.training.foreground_rembg import model_file
+from edge_ad.training.foreground_rembg import open_u2net
 
 MaskKind = Literal["threshold", "attention", "u2net"]
 Reason = Literal["empty", "off-object", "whole"]
@@ -95,25 +94,11 @@ class SalientObject:
     """
 
     def __init__(self) -> None:
-        path = model_file()
-        try:
-            from rembg import new_session, remove
-        except (ImportError, SystemExit) as error:  # rembg ends the process where it finds no onnxruntime
-            raise InputError(
-                "--masks u2net needs rembg, which is not installed: pip install rembg, or leave the option out"
-            ) from error
-        if not path.is_file():
-            raise InputError(f"--masks u2net: its model {path} is missing; fetch it once (rembg d u2net), or copy it")
-        try:
-            self._session: Any = new_session("u2net_custom", model_path=str(path))
-        except Exception as error:
-            raise InputError(f"{path} is not a U²-Net model ({type(error).__name__}); fetch it again") from error
-        self._remove: Any = remove
+        self._salient = open_u2net("--masks u2net")
 
     def __call__(self, part: Picture, rules: MaskRules) -> Mask:
         """bool S,S from an anomaly part uint8 S,S,3."""
-        alpha = np.asarray(self._remove(part, session=self._session, only_mask=True))
-        return clean(alpha > 127, rules)
+        return clean(self._salient(part), rules)
 
 
 def rejection(mask: Mask, foreground: Mask | None, rules: MaskRules) -> Reason | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from edge_ad.training.dual.model import DualModel, DualShape
 from edge_ad.training.dual.pairs import Pair, PairViews, defect_samples, first_third, make_pair_views, read_pair
 from edge_ad.training.features import FeatureNet
 from edge_ad.training.foreground import foregrounds
+from edge_ad.training.machine import find_device
+from edge_ad.training.out_folder import check_out, plain
 from edge_ad.training.prompts import category_info, read_table
 
 GOOD_KEPT = 8
@@ -203,8 +205,8 @@ def train_generator(data: Path, out: Path, category: str, defect: str, settings:
     found = load_dataset(data, [category], need_test=True)[category]
     chosen, _rest = first_third(defect_samples(found, defect))
     key = _key(settings, [str(sample.path) for sample in chosen])
-    _check_out(out, key)
-    device = pick_device(settings.device)
+    check_out(out, key, "generator.json", "generator")
+    device = find_device(settings.device)
     base = load_base(settings.base)
     base.image_size = settings.image_size or base.image_size
     for module in (base.vae, base.unet, base.text_encoder):
@@ -245,7 +247,7 @@ def train_generator(data: Path, out: Path, category: str, defect: str, settings:
             texture=texture,
             cfg=settings.cfg,
             trained_on=[sample.path.name for sample in chosen],
-            settings={**_plain(settings), **({"loss": loss} if np.isfinite(loss) else {})},
+            settings={**plain(settings), **({"loss": loss} if np.isfinite(loss) else {})},
         ),
     )
     shutil.rmtree(out / "work", ignore_errors=True)
@@ -271,33 +273,5 @@ def _write(out: Path, model: DualModel, pairs: list[Pair], good: list[Picture]) 
         write_image(out / "good" / f"{number:03}.png", image)
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of "auto", "cpu" or "cuda". OptionError where there is no card."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError("--device cuda: PyTorch finds no CUDA card here; use --device cpu or see edge-ad doctor")
-    return torch.device(name)
-
-
-def _plain(settings: DualSettings) -> dict[str, Any]:
-    """Settings as JSON can hold them."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
-    return plain
-
-
 def _key(settings: DualSettings, pictures: list[str]) -> str:
-    return hashlib.sha256(json.dumps([_plain(settings), pictures]).encode()).hexdigest()
-
-
-def _check_out(out: Path, key: str) -> None:
-    """InputError unless the folder is new, empty, or was begun with the same settings."""
-    begun = out / "work" / "key"
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder")
-    if (out / "generator.json").exists():
-        raise InputError(f"--out {out} holds a finished generator; name another folder, or remove it first")
-    if any(out.iterdir()) and not (begun.is_file() and begun.read_text(encoding="utf-8") == key):
-        raise InputError(f"--out {out} is not empty and was not begun with these settings; name another folder")
+    return hashlib.sha256(json.dumps([plain(settings), pictures]).encode()).hexdigest()
