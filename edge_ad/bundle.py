@@ -68,6 +68,36 @@ class Cost(Part):
     weight_bytes: int = Field(ge=0)
 
 
+class Quantization(Part):
+    """How a graph with Q/DQ nodes was made of its fp32 form.
+
+    layout: whose pairs they are: "cpu" for ONNX Runtime's processor kernels, "tensorrt" for TensorRT and cards. rest:
+    what the other layers compute in. layers: those quantized. left: the others among convolutions and products with
+    weights, each with the reason. error: root mean square of the change of the graph's outputs, over that of the
+    outputs, on pictures. clip: how a range was cut.
+    """
+
+    layout: Literal["cpu", "tensorrt"]
+    rest: Precision
+    layers: tuple[str, ...]
+    left: dict[str, str] = {}
+    error: float = Field(ge=0)
+    clip: str
+
+
+class Ranges(Part):
+    """Where a plan's activation ranges are, and what they were computed from; `edge-ad calibrate --ranges` writes them.
+
+    file: JSON by graph and tensor. graphs: SHA-256 of the graphs observed, which must be those of the bundle. images:
+    pictures run.
+    """
+
+    file: str
+    created: str
+    images: int = Field(ge=1)
+    graphs: dict[str, str]
+
+
 class Graph(Part):
     """One ONNX graph: its file, the file of its external data if there is one, its tensors and precision.
 
@@ -84,6 +114,7 @@ class Graph(Part):
     cost: Cost | None = None
     reference: str | None = None
     tolerance: float = Field(default=1e-3, gt=0)
+    quantization: Quantization | None = None
 
 
 class Schedule(Part):
@@ -185,6 +216,29 @@ class Monitor(Part):
     images: int = Field(ge=2)
 
 
+class CascadeLimits(Part):
+    """Between which scores of the prototype error alone a part still has to be inpainted; see docs/runtime.md.
+
+    lower: good below it; upper: bad from it on. miss_rate: of synthetic defects that the plan rejects, a new one is
+    passed by E alone with a probability of this at most. defects: synthetic ones that the plan rejected, out of `tried`
+    pasted into `pictures` good pictures. decided: share of the good pictures that E alone decides.
+    """
+
+    lower: float = Field(ge=0)
+    upper: float = Field(gt=0)
+    miss_rate: float = Field(gt=0, lt=1)
+    defects: int = Field(ge=1)
+    tried: int = Field(ge=1)
+    pictures: int = Field(ge=1)
+    decided: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> CascadeLimits:
+        if self.lower > self.upper:
+            raise ValueError("the lower limit must not exceed the upper one")
+        return self
+
+
 class Calibration(Part):
     """What a threshold was computed from, and what goes with it; for one category, plan and precision.
 
@@ -195,6 +249,7 @@ class Calibration(Part):
     score map pixels, for regions. min_area: the smallest region reported, in pixels of the original picture.
     mm_per_pixel: of the original picture, when given. scores: quantiles 0, 1, … 100 % of the good scores. evidence:
     JSON file with the SHA-256 and score of every picture used. chosen: how noise strength and fusion were found.
+    cascade: limits by which the prototype error alone decides; None: it never does.
     """
 
     rule: Literal["conformal", "estimate", "f1", "cost"]
@@ -216,6 +271,7 @@ class Calibration(Part):
     evidence: str | None = None
     monitor: Monitor | None = None
     chosen: dict[str, Any] = {}
+    cascade: CascadeLimits | None = None
 
 
 class CategoryEntry(Part):
@@ -267,7 +323,8 @@ class Engine(Part):
 class Manifest(Part):
     """Everything a bundle says about itself; `files` maps every other file's path to its SHA-256.
 
-    noise: the base's diffusion configuration, from which schedules of other noise strengths are made.
+    noise: the base's diffusion configuration, from which schedules of other noise strengths are made. ranges: of
+    activations, by plan.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -284,6 +341,7 @@ class Manifest(Part):
     default_plan: str
     categories: dict[str, CategoryEntry]
     engines: dict[str, Engine] = {}
+    ranges: dict[str, Ranges] = {}
     perceptual: str
     features: str
     metrics: dict[str, Any] = {}
@@ -314,6 +372,7 @@ class Manifest(Part):
             yield from category.files()
         for engine in self.engines.values():
             yield from engine.files.values()
+        yield from (entry.file for entry in self.ranges.values())
 
 
 class Bundle:
