@@ -89,7 +89,13 @@ def encode_prompts(base: Base, prompts: list[str]) -> Tensor:
     return hidden.float()
 
 
-def load_base(name: str = "nano", *, revision: str | None = None, local_only: bool | None = None) -> Base:
+def load_base(
+    name: str = "nano",
+    *,
+    revision: str | None = None,
+    local_only: bool | None = None,
+    channels: tuple[int, ...] = (9,),
+) -> Base:
     """Load a base in float32 on the CPU.
 
     Args:
@@ -97,9 +103,10 @@ def load_base(name: str = "nano", *, revision: str | None = None, local_only: bo
             "stable-diffusion-v1-5/stable-diffusion-inpainting".
         revision: a commit or tag of the hub repository; None takes its newest.
         local_only: True never asks the hub; None lets HF_HUB_OFFLINE decide.
+        channels: input channels that the caller can work with: 9 inpainting, 4 text-to-image.
 
     Raises:
-        InputError: the folder is not a diffusers inpainting model, or the hub id cannot be had.
+        InputError: the folder is not a diffusers model of these channels, or the hub id cannot be had.
     """
     from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
     from safetensors import SafetensorError
@@ -143,10 +150,11 @@ def load_base(name: str = "nano", *, revision: str | None = None, local_only: bo
         raise InputError(f"the base {name} could not be loaded ({reason}): {mend}") from error
     finally:
         warnings.setLevel(level)
-    if unet.config.in_channels != 9:
+    if unet.config.in_channels not in channels:
+        also = ", a text-to-image one, which would do too, 4" if 4 in channels else ""
         raise InputError(
             f"the base {name} has {unet.config.in_channels} input channels; an inpainting checkpoint has 9 "
-            "(for example stable-diffusion-v1-5/stable-diffusion-inpainting)"
+            f"(for example stable-diffusion-v1-5/stable-diffusion-inpainting){also}"
         )
     card = _read(folder / "edge_ad.json") if local and (folder / "edge_ad.json").is_file() else {}
     for module in (vae, unet, text_encoder):

@@ -1,4 +1,4 @@
-"""The optimiser's loop that all fine-tuning shares: Adam through accelerate, averaged weights, checkpoints.
+"""The optimiser's loop that all training on pictures shares: Adam through accelerate, averaged weights, checkpoints.
 
 A step's batch is drawn whole, from the seed and the step's number alone, and then split over processes and accumulated
 parts. So neither of them changes which views, masks and noise a step sees, and an interrupted training goes on as if it
@@ -33,12 +33,14 @@ class Loop:
         average: decay of the moving average of the weights that is kept.
         clip: largest norm of the gradient; 0 does not clip.
         save_every: steps between checkpoints.
+        weight_decay: decoupled from the gradient (AdamW); 0 is Adam.
     """
 
     steps: int
     average: float
     clip: float
     save_every: int
+    weight_decay: float = 0.0
 
 
 def fit(
@@ -73,7 +75,7 @@ def fit(
     """
     counts = {} if counts is None else counts
     trained = [value for value in network.parameters() if value.requires_grad]
-    optimiser = torch.optim.Adam(trained, lr=rate(0))
+    optimiser = torch.optim.AdamW(trained, lr=rate(0), weight_decay=loop.weight_decay)
     average = Average(network, loop.average)
     start = resume(checkpoint, network, average, optimiser, key)
     recent: list[float] = []

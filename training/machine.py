@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import torch
 
 from edge_ad.errors import OptionError
+from edge_ad.progress import Step, progress
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 
@@ -82,3 +85,14 @@ def check_split(batch: int, parts: int, option: str) -> None:
             f"{option} {batch} cannot be split into {parts} equal parts (processes times --accumulate); "
             f"use a multiple of {parts}"
         )
+
+
+@contextmanager
+def shown(description: str, total: int, main: bool) -> Iterator[Step]:
+    """`progress`, shown by the main process only."""
+    if main:
+        with progress(description, total) as tick:
+            yield tick
+        return
+    with open(os.devnull, "w") as nowhere, progress(description, total, stream=nowhere) as tick:
+        yield tick

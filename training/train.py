@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,12 @@ import torch
 from edge_ad.dataset import category_names, load_dataset, shots
 from edge_ad.errors import OptionError
 from edge_ad.files import write_text
-from edge_ad.progress import Step, progress
 from edge_ad.training.base import NANO_FOLDER, Base, load_base
 from edge_ad.training.decoder import DecoderTuning, tune_decoder
 from edge_ad.training.features import FeatureNet
 from edge_ad.training.finetune import DenoiserTuning, check_targets, tune_denoiser
 from edge_ad.training.foreground_files import find_masks
-from edge_ad.training.machine import Precision, check_split, make_accelerator
+from edge_ad.training.machine import Precision, check_split, make_accelerator, shown
 from edge_ad.training.out_folder import check_out, plain
 from edge_ad.training.prompts import CategoryInfo, Mode, category_info, read_table
 from edge_ad.training.run import write_run
@@ -149,7 +146,7 @@ def train(
 
     net = FeatureNet("lite0")
     read: dict[str, Shots] = {}
-    with _shown("reading shots", len(names), main) as tick:
+    with shown("reading shots", len(names), main) as tick:
         for name in names:
             read[name] = read_shots(
                 chosen[name], infos[name], base.image_size, net, method=settings.foreground_method, masks=masks[name]
@@ -165,10 +162,10 @@ def train(
     losses: dict[str, float] = {}
     shared: dict[str, Any] = {"seed": settings.seed, "key": key, "accelerator": accelerator}
     if settings.denoiser.steps or settings.decoder.steps:
-        with _shown("encoding views", settings.views * len(names), main) as tick:
+        with shown("encoding views", settings.views * len(names), main) as tick:
             views, pictures = make_views(base, list(read.values()), settings.views, seed=settings.seed, tick=tick)
     if settings.denoiser.steps:
-        with _shown("fine-tuning the denoiser", settings.denoiser.steps, main) as tick:
+        with shown("fine-tuning the denoiser", settings.denoiser.steps, main) as tick:
             losses |= tune_denoiser(base, views, settings.denoiser, work / "denoiser.safetensors", tick=tick, **shared)
         if losses.get("mask_fallbacks"):
             say(
@@ -178,7 +175,7 @@ def train(
         if main:
             _save_denoiser(base, out, settings.denoiser.full)
     if settings.decoder.steps:
-        with _shown("fine-tuning the decoder", settings.decoder.steps, main) as tick:
+        with shown("fine-tuning the decoder", settings.decoder.steps, main) as tick:
             losses |= tune_decoder(
                 base, pictures, views.latents, settings.decoder, work / "decoder.safetensors", tick=tick, **shared
             )
@@ -228,17 +225,6 @@ def _print(line: str) -> None:
 
 def _silent(_: str) -> None:
     """The log of a process that is not the main one."""
-
-
-@contextmanager
-def _shown(description: str, total: int, main: bool) -> Iterator[Step]:
-    """`progress`, shown by the main process only."""
-    if main:
-        with progress(description, total) as tick:
-            yield tick
-        return
-    with open(os.devnull, "w") as nowhere, progress(description, total, stream=nowhere) as tick:
-        yield tick
 
 
 def _entry(out: Path, name: str, found: Shots, *, write: bool) -> dict[str, Any]:

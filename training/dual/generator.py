@@ -29,6 +29,8 @@ from edge_ad.training.dual.pairs import Pair, read_pair
 from edge_ad.version import __version__
 
 SCHEMA = 1
+CHANNELS = (4, 9)
+"""Input channels of the UNets that a generator may stand on: text-to-image and inpainting."""
 _FILE = "generator.json"
 
 
@@ -149,7 +151,7 @@ def load_model(generator: Generator, device: Any = "cpu") -> tuple[Any, DualMode
         InputError: the base cannot be had.
         BundleError: the weights do not fit the base.
     """
-    base = load_base(generator.base_id)
+    base = load_base(generator.base_id, channels=CHANNELS)
     base.image_size = generator.image_size
     for module in (base.vae, base.unet, base.text_encoder):
         module.to(device)

@@ -11,23 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_ad.dataset import load_dataset
 from edge_ad.errors import InputError, OptionError
 from edge_ad.files import atomic_path, write_text
 from edge_ad.images import Mask, Picture, read_image, resize_image, write_image
-from edge_ad.progress import Step, progress
+from edge_ad.progress import Step
 from edge_ad.training.base import load_base
-from edge_ad.training.checkpoint import Average, resume, save_checkpoint
 from edge_ad.training.diffusion import Diffusion
-from edge_ad.training.dual.generator import Generator, write_generator
+from edge_ad.training.dual.generator import CHANNELS, Generator, write_generator
 from edge_ad.training.dual.model import DualModel, DualShape
 from edge_ad.training.dual.pairs import Pair, PairViews, defect_samples, first_third, make_pair_views, read_pair
 from edge_ad.training.features import FeatureNet
+from edge_ad.training.fit import Loop, fit
 from edge_ad.training.foreground import foregrounds
-from edge_ad.training.machine import find_device
+from edge_ad.training.machine import Precision, check_split, make_accelerator, shown
 from edge_ad.training.out_folder import check_out, plain
 from edge_ad.training.prompts import category_info, read_table
 
@@ -41,7 +41,7 @@ class DualTuning:
 
     Attributes:
         steps: optimiser steps.
-        batch: pairs a step.
+        batch: pairs a step, over all processes and accumulated parts.
         learning_rate: AdamW's, constant after a short warm-up.
         weight_decay: AdamW's.
         clip: largest norm of the gradient.
@@ -76,6 +76,8 @@ class DualSettings:
         categories_file: the user's own category table (TOML), or None.
         seed: of weights, views, batches and noise.
         device: "auto", "cpu" or "cuda".
+        mixed_precision: "auto", "no", "bf16" or "fp16".
+        accumulate: parts of a batch whose gradients are added up before one step.
     """
 
     base: str = "nano"
@@ -87,6 +89,8 @@ class DualSettings:
     categories_file: Path | None = None
     seed: int = 0
     device: str = "auto"
+    mixed_precision: Precision = "auto"
+    accumulate: int = 1
 
 
 def default_settings(base: str, background: bool = False) -> DualSettings:
@@ -107,19 +111,37 @@ def dual_loss(predicted: Tensor, noise: Tensor) -> Tensor:
 
 
 def noised_batch(
-    views: PairViews, diffusion: Diffusion, batch: int, rng: np.random.Generator, device: Any
+    views: PairViews, diffusion: Diffusion, batch: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """One batch: noised latents 2B,4,h,w, timesteps B, the noise 2B,4,h,w, and noised backgrounds B,4,h,w if any."""
+    """One batch: noised latents B,2,4,h,w (picture, part), timesteps B, the noise B,2,4,h,w, and noised backgrounds
+    B,4,h,w if there are any.
+    """
     rows = torch.from_numpy(rng.integers(0, len(views.picture), batch))
     timesteps = torch.from_numpy(rng.integers(0, len(diffusion.alphas_cumprod), batch))
-    clean = torch.cat([views.picture[rows], views.part[rows]])
+    clean = torch.stack([views.picture[rows], views.part[rows]], 1)
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
-    noised = diffusion.add_noise(clean, noise, timesteps.repeat(2))
+    noised = diffusion.add_noise(clean.flatten(0, 1), noise.flatten(0, 1), timesteps.repeat_interleave(2))
     behind = None
     if views.background is not None:
-        fresh = torch.from_numpy(rng.standard_normal((batch, *clean.shape[1:]), dtype=np.float32))
-        behind = diffusion.add_noise(views.background[rows], fresh, timesteps).to(device)
-    return noised.to(device), timesteps.to(device), noise.to(device), behind
+        fresh = torch.from_numpy(rng.standard_normal((batch, *clean.shape[2:]), dtype=np.float32))
+        behind = diffusion.add_noise(views.background[rows], fresh, timesteps)
+    return noised.view_as(clean), timesteps, noise, behind
+
+
+class _Tuned(nn.Module):
+    """Text encoder and UNet as one module to call: with several processes gradients are exchanged by its forward."""
+
+    def __init__(self, model: DualModel, prompts: tuple[str, str]) -> None:
+        super().__init__()
+        self.model = model
+        self.prompts = prompts
+
+    def forward(self, noised: Tensor, timesteps: Tensor, empty: Tensor, background: Tensor | None) -> Tensor:
+        """ε 2B,4,h,w, the pictures first, of a batch as `noised_batch` draws it; `empty` (bool B): without prompts."""
+        asked = ("", "") if bool(empty[0]) else self.prompts
+        text = self.model.encode(asked).repeat_interleave(len(noised), 0)
+        predicted: Tensor = self.model(noised.transpose(0, 1).flatten(0, 1), timesteps, text, background)
+        return predicted
 
 
 def tune(
@@ -133,7 +155,8 @@ def tune(
     seed: int,
     tick: Step,
     key: str = "",
-) -> float:
+    accelerator: Any = None,
+) -> float | None:
     """Train the branches in place and return the last mean loss; an interrupted training is taken up again.
 
     Args:
@@ -146,43 +169,40 @@ def tune(
         seed: of batches and noise.
         tick: progress, called once a step.
         key: names data and settings; a checkpoint of another key is not resumed.
+        accelerator: from `make_accelerator`; None makes one for the model's device.
     """
     model.train()
-    device = model.blank.device
-    trained = list(model.trained.values())
-    optimiser = torch.optim.AdamW(trained, lr=tuning.learning_rate, weight_decay=tuning.weight_decay)
-    average = Average(model, tuning.average)
-    start = resume(checkpoint, model, average, optimiser, key)
-    if start:
-        tick(start, "resumed")
     diffusion = Diffusion(scheduler)
-    recent: list[float] = []
-    for step in range(start, tuning.steps):
+
+    def batch(step: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng([seed, step, 12])
-        asked = ("", "") if rng.random() < tuning.empty_prompt else prompts
-        noised, timesteps, noise, behind = noised_batch(views, diffusion, tuning.batch, rng, device)
-        for entry in optimiser.param_groups:
-            entry["lr"] = tuning.learning_rate * min(1.0, (step + 1) / 20)
-        with torch.autocast(device.type, torch.bfloat16):
-            text = model.encode(asked).repeat_interleave(tuning.batch, 0)
-            predicted = model(noised, timesteps, text, behind)
-        loss = dual_loss(predicted, noise)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, tuning.clip)
-        optimiser.step()
-        average.update(model, step)
-        recent = [*recent[-49:], loss.item()]
-        tick(1, f"loss {np.mean(recent):.4f}")
-        if (step + 1) % tuning.save_every == 0 or step + 1 == tuning.steps:
-            save_checkpoint(checkpoint, model, average, optimiser, step + 1, key)
-    average.copy_to(model)
+        empty = torch.full((tuning.batch,), bool(rng.random() < tuning.empty_prompt))
+        noised, timesteps, noise, behind = noised_batch(views, diffusion, tuning.batch, rng)
+        return (noised, timesteps, empty, noise, *(() if behind is None else (behind,)))
+
+    def loss(network: Any, noised: Tensor, timesteps: Tensor, empty: Tensor, noise: Tensor, *behind: Tensor) -> Tensor:
+        predicted = network(noised, timesteps, empty, behind[0] if behind else None)
+        return dual_loss(predicted, noise.transpose(0, 1).flatten(0, 1))
+
+    last = fit(
+        accelerator or make_accelerator(model.blank.device.type),
+        _Tuned(model, prompts),
+        batch,
+        loss,
+        Loop(tuning.steps, tuning.average, tuning.clip, tuning.save_every, tuning.weight_decay),
+        lambda step: tuning.learning_rate * min(1.0, (step + 1) / 20),
+        checkpoint,
+        tick=tick,
+        key=key,
+    )
     model.eval()
-    return float(np.mean(recent)) if recent else float("nan")
+    return last
 
 
 def train_generator(data: Path, out: Path, category: str, defect: str, settings: DualSettings) -> Path:
     """Learn one defect of one category and write the generator; an interrupted training is taken up again.
+
+    Under `accelerate launch` or `torchrun` every process calls this; only the main one writes and shows progress.
 
     Args:
         data: data set in the layout of MVTec AD, with masks.
@@ -204,13 +224,14 @@ def train_generator(data: Path, out: Path, category: str, defect: str, settings:
         raise OptionError(f"--size {settings.image_size} is not a multiple of 32; take 256, 384 or 512")
     found = load_dataset(data, [category], need_test=True)[category]
     chosen, _rest = first_third(defect_samples(found, defect))
+    accelerator = make_accelerator(settings.device, settings.mixed_precision, settings.accumulate)
+    check_split(settings.tuning.batch, accelerator.num_processes * settings.accumulate, "--batch")
     key = _key(settings, [str(sample.path) for sample in chosen])
     check_out(out, key, "generator.json", "generator")
-    device = find_device(settings.device)
-    base = load_base(settings.base)
+    base = load_base(settings.base, channels=CHANNELS)
     base.image_size = settings.image_size or base.image_size
     for module in (base.vae, base.unet, base.text_encoder):
-        module.to(device)
+        module.to(accelerator.device)
     size = base.image_size
     pairs = [read_pair(sample.path, sample.mask, size) for sample in chosen if sample.mask is not None]
     good = [resize_image(read_image(path), size) for path in found.train_good[:GOOD_KEPT]]
@@ -222,35 +243,41 @@ def train_generator(data: Path, out: Path, category: str, defect: str, settings:
         raise InputError(f"{data}: --background draws with the backgrounds of good pictures, and {category} has none")
     model = DualModel(base, settings.shape, settings.seed)
 
-    write_text(out / "work" / "key", key)  # from here on the folder is this generator's
-    with progress("encoding views", max(settings.tuning.views, len(pairs))) as tick:
+    accelerator.wait_for_everyone()  # every process has seen the folder as it was
+    main = accelerator.is_main_process
+    if main:
+        write_text(out / "work" / "key", key)  # from here on the folder is this generator's
+    with shown("encoding views", max(settings.tuning.views, len(pairs)), main) as tick:
         views = make_pair_views(
             base, pairs, fronts if settings.shape.background else None, info, settings.tuning.views,
             seed=settings.seed, tick=tick,
         )  # fmt: skip
-    with progress(f"learning {defect}", settings.tuning.steps) as tick:
+    with shown(f"learning {defect}", settings.tuning.steps, main) as tick:
         loss = tune(
             model, views, base.scheduler_config, settings.prompts, settings.tuning, out / "work" / "dual.safetensors",
-            seed=settings.seed, tick=tick, key=key,
+            seed=settings.seed, tick=tick, key=key, accelerator=accelerator,
         )  # fmt: skip
-    _write(out, model, pairs, good)
-    write_generator(
-        out,
-        Generator(
-            folder=out,
-            base_id=settings.base,
-            image_size=size,
-            category=category,
-            defect=defect,
-            prompts=settings.prompts,
-            shape=settings.shape,
-            texture=texture,
-            cfg=settings.cfg,
-            trained_on=[sample.path.name for sample in chosen],
-            settings={**plain(settings), **({"loss": loss} if np.isfinite(loss) else {})},
-        ),
-    )
-    shutil.rmtree(out / "work", ignore_errors=True)
+    if main:
+        _write(out, model, pairs, good)
+        write_generator(
+            out,
+            Generator(
+                folder=out,
+                base_id=settings.base,
+                image_size=size,
+                category=category,
+                defect=defect,
+                prompts=settings.prompts,
+                shape=settings.shape,
+                texture=texture,
+                cfg=settings.cfg,
+                trained_on=[sample.path.name for sample in chosen],
+                settings=plain(settings) | ({} if loss is None else {"loss": loss}),
+            ),
+        )
+        shutil.rmtree(out / "work", ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
     return out
 
 

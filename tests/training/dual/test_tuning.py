@@ -24,17 +24,17 @@ def test_the_loss_is_equation_4():
 def test_a_batch_has_one_timestep_a_pair_and_noise_of_its_own():
     views = PairViews(torch.randn(5, 4, 2, 2), torch.randn(5, 4, 2, 2), torch.randn(5, 4, 2, 2))
     diffusion = Diffusion(SCHEDULER)
-    noised, timesteps, noise, behind = noised_batch(views, diffusion, 3, np.random.default_rng(0), "cpu")
+    noised, timesteps, noise, behind = noised_batch(views, diffusion, 3, np.random.default_rng(0))
     rows = np.random.default_rng(0).integers(0, 5, 3)
     assert timesteps.shape == (3,)
     for i, row in enumerate(rows):
         alpha = float(np.prod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000)[: int(timesteps[i]) + 1] ** 2))
-        for clean, found, place in ((views.picture, noised, i), (views.part, noised, i + 3)):
-            wanted = alpha**0.5 * clean[row] + (1 - alpha) ** 0.5 * noise[place]
-            torch.testing.assert_close(found[place], wanted, atol=1e-4, rtol=1e-4)
+        for branch, clean in enumerate((views.picture, views.part)):
+            wanted = alpha**0.5 * clean[row] + (1 - alpha) ** 0.5 * noise[i, branch]
+            torch.testing.assert_close(noised[i, branch], wanted, atol=1e-4, rtol=1e-4)
         fresh = (behind[i] - alpha**0.5 * views.background[row]) / (1 - alpha) ** 0.5
-        assert (fresh - noise[i]).abs().max() > 0.1
-    assert not torch.equal(noise[:3], noise[3:])
+        assert (fresh - noise[i, 0]).abs().max() > 0.1
+    assert not torch.equal(noise[:, 0], noise[:, 1])
 
 
 @pytest.fixture
@@ -64,7 +64,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(tiny_base, views, tm
 def test_it_learns_both_branches_and_leaves_the_base(tiny_base, views, tmp_path):
     """After some steps on one pair the loss of a fixed batch has fallen in each branch."""
     one = PairViews(views.picture[:1], views.part[:1])
-    noised, timesteps, noise, _ = noised_batch(one, Diffusion(SCHEDULER), 8, np.random.default_rng(9), "cpu")
+    noised, timesteps, noise, _ = noised_batch(one, Diffusion(SCHEDULER), 8, np.random.default_rng(9))
+    noised, noise = (both.transpose(0, 1).flatten(0, 1) for both in (noised, noise))
     shape = DualShape(rank=4, targets=("to_q", "conv_in", "conv_out"))
 
     def losses(model):
