@@ -143,9 +143,9 @@ def main(strength: float, steps: str, prototypes: int, json_file: Path | None) -
     costs, shape, unet = graph_costs()
     shared = {"feature_shape": shape, "prototypes": prototypes}
     paper, grouped = paper_plan("s"), grouped_plan("s")
-    found = {"paper": plan_cost(costs, paper, LATENT, steps=int(50 * strength), reference=False, **shared)}
+    found = {"paper": plan_cost(costs, paper, LATENT, steps=int(50 * strength), **shared)}
     for count in (int(part) for part in steps.split(",")):
-        found[f"grouped, {count} steps"] = plan_cost(costs, grouped, LATENT, steps=count, reference=True, **shared)
+        found[f"grouped, {count} steps"] = plan_cost(costs, grouped, LATENT, steps=count, **shared)
     click.echo(table(found))
     parameters = si(costs["denoiser"].parameters)
     share = key_value_share(unet, sd15.PROMPT_LENGTH, costs["denoiser"].flops["B"])

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Calibration, Manifest, Monitor
+from edge_ad.bundle import Calibration, CascadeLimits, Manifest, Monitor
 from edge_ad.calibration import choose as choosing
 from edge_ad.calibration.cache import Cache, context
+from edge_ad.calibration.cascade import cascade_limits, check_cascade
 from edge_ad.calibration.conformal import conformal_threshold, needed, resplit_rates, shortage
 from edge_ad.calibration.drift import LEAST, calibrated_model, fit_model, good_streams
 from edge_ad.calibration.estimate import fitted_threshold
@@ -52,6 +53,7 @@ class Settings:
     None: that of the images. pixel: threshold of regions, None: calibrated as the other. min_area: in pixels of the
     original picture. strengths, alphas: what to try; empty keeps the present, None is the usual list, and nothing is
     tried where an earlier calibration has chosen. rate, horizon, window: of drift, see `edge_ad.bundle.Monitor`.
+    cascade: share of defects that the prototype error alone may pass; None sets no limits for it.
     """
 
     rule: Literal["conformal", "f1", "cost"] = "conformal"
@@ -68,6 +70,7 @@ class Settings:
     window: int = 16
     rate: float = 0.05
     horizon: int = 200
+    cascade: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,25 @@ class Outcome:
     streams: NDArray[np.float64] | None = None
     changes: list[Change] = field(default_factory=list)
     no_monitor: str | None = None
+    cascade: CascadeLimits | str | None = None
 
     def line(self) -> str:
         """One line for a person."""
+        return self._threshold_line() + self._cascade_line()
+
+    def _cascade_line(self) -> str:
+        found = self.cascade
+        if found is None:
+            return ""
+        if isinstance(found, str):
+            return f"; no cascade: {found}"
+        return (
+            f"; cascade: prototypes decide below {found.lower:.4g} and from {found.upper:.4g} on, which is "
+            f"{100 * found.decided:.0f} % of the good images; at most {100 * found.miss_rate:.2g} % of synthetic "
+            f"defects like the {found.defects} used are passed by them"
+        )
+
+    def _threshold_line(self) -> str:
         entry = self.entry
         head = f"{self.category}: threshold {self.threshold:.4g}"
         if entry.rule == "conformal":
@@ -160,6 +179,8 @@ def calibrate(
     """
     _check(settings)
     bundle, plan = detector.bundle, detector.plan_name
+    if settings.cascade is not None:
+        check_cascade(bundle, plan, dataset.names, settings.cascade)
     materials = {name: gather(bundle, dataset[name], settings.split) for name in dataset.names}
     for material in materials.values():
         _check_material(material, settings)
@@ -282,6 +303,9 @@ def _category(
         found=found,
     )
     _watch(outcome, ready, held_out, good, settings, cache)
+    if settings.cascade is not None:
+        outcome.cascade = cascade_limits(ready, material, limits.threshold, settings.cascade, cache)
+        entry.cascade = None if isinstance(outcome.cascade, str) else outcome.cascade
     return outcome, manifest, _evidence(material, taken, held_out, good, bad, entry, detector)
 
 

@@ -98,6 +98,17 @@ class CategoryResult(_Record):
         }
 
 
+class CascadeTimes(_Record):
+    """What a cascade spent. decided: share of the images that the prototypes decided. The rest are seconds an image:
+    the mean of those, the mean of the others, and the longest, which is the plan's whole way; None where there is none.
+    """
+
+    decided: float
+    seconds_prototypes: float | None
+    seconds_inpainting: float | None
+    seconds_worst: float
+
+
 class Evaluation(_Record):
     """All that was measured. seconds_per_image: mean time of `inspect`, without the first call, which warms up."""
 
@@ -105,6 +116,7 @@ class Evaluation(_Record):
     categories: dict[str, CategoryResult]
     seconds_per_image: float
     settings: dict[str, Any]
+    cascade: CascadeTimes | None = None
 
     def mean(self) -> dict[str, float | None]:
         """Mean of each metric over the categories that have it."""
@@ -117,6 +129,7 @@ class Evaluation(_Record):
             "mean": self.mean(),
             "seconds_per_image": self.seconds_per_image,
             "decisions": {name: category.decisions() for name, category in self.categories.items()},
+            "cascade": None if self.cascade is None else self.cascade.model_dump(),
             "settings": self.settings,
         }
 
@@ -135,6 +148,7 @@ class _Seen:
     preview: NDArray[np.uint8] | None = None
     mask_preview: NDArray[np.bool_] | None = None
     inpainted: NDArray[np.uint8] | None = None
+    stage: str = "inpainting"
 
 
 def evaluate(
@@ -172,12 +186,14 @@ def evaluate(
     chosen = {category.name: limited(category.test, limit) for category in dataset.categories}
     results: dict[str, CategoryResult] = {}
     seconds: list[float] = []
+    stages: list[str] = []
     with progress("Inspecting", sum(map(len, chosen.values()))) as step:
         for number, category in enumerate(dataset.categories):
             seen = [
                 _inspect(detector, category.name, sample, folder is not None, step) for sample in chosen[category.name]
             ]
             seconds += [item.seconds for item in seen]
+            stages += [item.stage for item in seen]
             results[category.name] = _measure(dataset.path, category, seen, folder, number)
     result = Evaluation(
         categories=results,
@@ -192,6 +208,7 @@ def evaluate(
             "images": len(seconds),
             **(settings or {}),
         },
+        cascade=_cascade(stages[1:], seconds[1:]) if getattr(detector, "cascade", False) else None,
     )
     if folder is not None:
         store(result, folder)
@@ -284,13 +301,27 @@ def _inspect(detector: DetectorLike, category: str, sample: Sample, keep_picture
     small = None if mask is None else resize_mask(mask, size)
     if small is None and not sample.is_bad:
         small = np.zeros((size, size), np.bool_)
-    seen = _Seen(sample, float(found.score), found.threshold, found.verdict, seconds, score_map, small)
+    stage = getattr(found, "stage", "inpainting")
+    seen = _Seen(sample, float(found.score), found.threshold, found.verdict, seconds, score_map, small, stage=stage)
     if keep_pictures:
         seen.preview = thumbnail(image, PREVIEW)
         seen.mask_preview = None if mask is None else _fit_mask(mask, seen.preview)
         seen.inpainted = None if found.inpainted is None else _fit(found.inpainted, seen.preview)
     step(note=category)
     return seen
+
+
+def _cascade(stages: list[str], seconds: list[float]) -> CascadeTimes | None:
+    if not stages:
+        return None
+    by = {stage: [time for one, time in zip(stages, seconds) if one == stage] for stage in ("prototypes", "inpainting")}
+    means = {stage: float(np.mean(times)) if times else None for stage, times in by.items()}
+    return CascadeTimes(
+        decided=len(by["prototypes"]) / len(stages),
+        seconds_prototypes=means["prototypes"],
+        seconds_inpainting=means["inpainting"],
+        seconds_worst=max(seconds),
+    )
 
 
 def _measure(root: Path, category: Category, seen: list[_Seen], folder: Path | None, number: int) -> CategoryResult:

@@ -29,6 +29,7 @@ COLUMNS = (
     "normalised",
     "regions",
     "seconds",
+    "stage",
     "heatmap",
     "inpainted",
     "error",
@@ -237,6 +238,7 @@ def _inspect_each(
             "regions": [asdict(region) for region in found.regions],
             "seconds": sum(found.times.values()),
             "times": found.times,
+            "stage": getattr(found, "stage", "inpainting"),
             "heatmap": heatmap.as_posix(),
         }
         if reason := getattr(found, "reason", None):

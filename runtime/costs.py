@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_ad.bundle import REQUIRED_GRAPHS, Bundle, Cost, Plan
+from edge_ad.bundle import REQUIRED_GRAPHS, Bundle, Cost, Plan, Weights
 from edge_ad.runtime.plan import layout
 
 
@@ -69,19 +69,22 @@ def plan_cost(
     steps: int,
     feature_shape: tuple[int, int, int],
     prototypes: int,
-    reference: bool,
+    weights: Weights | None = None,
 ) -> PlanCost:
-    """The cost of one image, alone in its batch, with a prototype-guided mask where there are prototypes.
+    """The cost of one image, alone in its batch.
 
     costs: of the graphs by name; without all of `REQUIRED_GRAPHS` there are counts only. steps: solver steps.
-    feature_shape: C,h,w of the features. prototypes: rows of the bank, 0 for none. reference: whether the image's own
-    reconstruction is decoded too. The blank picture is encoded once for all images and not counted.
+    feature_shape: C,h,w of the features. prototypes: rows of the bank, 0 for none. weights: None for the plan's; a
+    prototype-guided mask without weight is not inpainted, and a reference without weight not decoded. The blank picture
+    is encoded once for all images and not counted.
     """
-    mask = np.zeros((latent_size, latent_size), np.float32) if plan.prototype and prototypes else None
+    weights = weights or plan.weights
+    guided = plan.prototype and prototypes and weights.alpha > 0
+    mask = np.zeros((latent_size, latent_size), np.float32) if guided else None
     made = layout(plan, latent_size, mask)
     B, K, R = made.inpaintings, made.pictures, len(plan.scales)
     each = plan.masked_latents == "encoded"
-    encodings, decodings = 1 + B * each, K + reference
+    encodings, decodings = 1 + B * each, K + (weights.reference != 0)
     found: list[StageCost] = []
 
     def stage(name: str, graph: str, rows: int, sizes: dict[str, int], runs: int = 1) -> None:
@@ -131,7 +134,7 @@ def bundle_plan_cost(bundle: Bundle, plan_name: str | None = None, category: str
         steps=manifest.schedules[schedule].steps,
         feature_shape=(int(channels), int(height), int(width)),
         prototypes=max((bank_shape(bundle, one)[0] for one in names), default=0),
-        reference=weights.reference != 0,
+        weights=weights,
     )
 
 

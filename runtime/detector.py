@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Bundle, Calibration, Manifest, Plan, Schedule, Weights
+from edge_ad.bundle import Bundle, Calibration, CascadeLimits, Manifest, Plan, Weights
 from edge_ad.errors import BundleError, InputError
 from edge_ad.images import resize_image
-from edge_ad.runtime import masks, prototypes, schedule
+from edge_ad.runtime import cascade, masks, prototypes, schedule
+from edge_ad.runtime.category import Category, load_category
 from edge_ad.runtime.clock import Clock
 from edge_ad.runtime.monitor import DriftModel, DriftMonitor, pool
 from edge_ad.runtime.plan import Layout, layout
-from edge_ad.runtime.result import Inspection, decide, normalised_score, regions_of, to_uint8
+from edge_ad.runtime.result import Inspection, concluded, to_uint8
 from edge_ad.runtime.sessions.base import Feed, HostTensor, Session, SessionOptions, to_host
 from edge_ad.runtime.sessions.choose import choose_provider, open_sessions
 
@@ -28,30 +29,20 @@ DEFAULT_MEMORY = 1 << 30
 
 
 @dataclass(frozen=True)
-class _Category:
-    """What the detector keeps ready of one category. prompt: float32 L,D. levels: float32 2,S,S.
+class _Look:
+    """One image before anything is inpainted. image: uint8 S,S,3, resized. error: E. pooled: for the drift monitor."""
 
-    reason: why it has no threshold.
-    """
-
-    prompt: Floats
-    bank: prototypes.PrototypeBank | None
-    levels: Floats
-    schedule: Schedule
-    weights: Weights
-    threshold: float | None
-    calibration: Calibration | None
-    reason: str | None
+    image: Image
+    category: Category
+    error: Floats
+    pooled: Floats | None
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One image on its way. image: uint8 S,S,3, resized. error: E. latents: float32 4,h,w. results: float32 B,4,h,w."""
+    """One image that is inpainted. latents: float32 4,h,w. results: float32 B,4,h,w."""
 
-    image: Image
-    category: _Category
-    error: Floats
-    pooled: Floats | None
+    look: _Look
     layout: Layout
     latents: Floats
     results: Floats
@@ -61,17 +52,26 @@ class Detector:
     """A bundle ready to decide. Make one with `Detector.load`. Not for use by several threads at once.
 
     categories: names it knows. image_size: side in pixels that images are resized to. plan_name, provider, precision:
-    what it runs with.
+    what it runs with. cascade: whether clear cases are decided without inpainting.
     """
 
     def __init__(
-        self, bundle: Bundle, plan_name: str, plan: Plan, sessions: dict[str, Session], *, seed: int, memory: int
+        self,
+        bundle: Bundle,
+        plan_name: str,
+        plan: Plan,
+        sessions: dict[str, Session],
+        *,
+        seed: int,
+        memory: int,
+        cascade: bool = False,
     ):
         manifest = bundle.manifest
         self.bundle = bundle
         self.plan_name = plan_name
         self.plan = plan
         self.seed = seed
+        self.cascade = cascade
         self.image_size = manifest.image_size
         self.categories = sorted(manifest.categories)
         self.provider = sessions["denoiser"].provider
@@ -81,7 +81,7 @@ class Detector:
         self._latent_shape = (manifest.latent_channels, manifest.latent_size, manifest.latent_size)
         # one noise tensor, the same for every image: a score depends on the image and the seed alone
         self._noise = np.random.default_rng(seed).standard_normal(self._latent_shape, dtype=np.float32)
-        self._ready: dict[str, _Category] = {}
+        self._ready: dict[str, Category] = {}
         self._banks: Mapping[str, prototypes.PrototypeBank] = {}
         self._blank: Floats | None = None
 
@@ -95,12 +95,14 @@ class Detector:
         seed: int = 0,
         threads: int | None = None,
         memory: int = DEFAULT_MEMORY,
+        cascade: bool = False,
     ) -> Detector:
         """Open a bundle, verify it, and load its graphs.
 
         provider: one of `choose.PROVIDERS`. plan: one of the bundle's, None for its default.
         seed: of the noise. threads: CPU threads of each session, None for the library's choice. memory: bytes that one
-        run of a graph may take, an estimate by which batches are split.
+        run of a graph may take, an estimate by which batches are split. cascade: parts that the prototype error decides
+        by the category's calibrated limits are not inpainted, see `cascade_limits`.
 
         Raises BundleError for a damaged bundle or an unknown plan, OptionError for a provider that cannot run here.
         """
@@ -110,7 +112,7 @@ class Detector:
         _check_weights(opened)
         options = SessionOptions(threads=threads)
         sessions = open_sessions(opened, kind, options)
-        return cls(opened, name, chosen, sessions, seed=seed, memory=memory)
+        return cls(opened, name, chosen, sessions, seed=seed, memory=memory, cascade=cascade)
 
     def variant(
         self, manifest: Manifest | None = None, banks: Mapping[str, prototypes.PrototypeBank] | None = None
@@ -136,6 +138,10 @@ class Detector:
         """What the category's threshold comes from; None without one, or where it was set by hand."""
         return self._category(category).calibration
 
+    def cascade_limits(self, category: str) -> CascadeLimits:
+        """Between which scores of the prototypes a part is inpainted; OptionError where none were calibrated."""
+        return cascade.category_limits(self._category(category), self.plan_name, self.precision)
+
     def drift_monitor(self, category: str) -> DriftMonitor | None:
         """A new drift monitor of a category; None when the bundle has none for this plan and precision."""
         calibration = self._category(category).calibration
@@ -154,43 +160,46 @@ class Detector:
         """Decide on several images, of one category or mixed, with one batch of inpaintings.
 
         images: uint8 H,W,3 RGB, each of any size. categories: one an image. inpainted: also return the pictures, those
-        of the finest scale of patches.
+        of the finest scale of patches; a part that the cascade decides has none.
 
-        Raises BundleError for a category the bundle lacks, InputError for what is no image.
+        Raises BundleError for a category the bundle lacks, InputError for what is no image, OptionError for a cascade
+        without limits.
         """
         clock = Clock()
-        jobs = self._inpaint(images, categories, clock)
-        found = []
-        for original, name, job in zip(images, categories, jobs):
-            pictures, reconstruction = self._pictures(job, clock), self._reconstruction(job, clock)
-            with clock("score"):
-                feeds = self._score_feeds(job, pictures, reconstruction, job.category.weights)
-                scored = self._sessions["score"].run(feeds, ["score_map", "score"])
-            score, threshold, calibration = float(scored["score"]), job.category.threshold, job.category.calibration
-            pixel_threshold, min_area, middle = threshold, 1.0, None
-            if calibration is not None:
-                pixel_threshold = calibration.pixel_threshold if calibration.pixel_threshold is not None else threshold
-                min_area, middle = calibration.min_area, calibration.middle
-            finest = int(np.argmax(self.plan.scales))
-            found.append(
-                Inspection(
-                    category=name,
-                    score=score,
-                    threshold=threshold,
-                    verdict=decide(score, threshold),
-                    score_map=scored["score_map"],
-                    regions=regions_of(scored["score_map"], pixel_threshold, original.shape[:2], min_area),
-                    inpainted=to_uint8(_composed(job, to_host(pictures), finest)) if inpainted else None,
-                    error_map=job.error,
-                    normalised=normalised_score(score, threshold, middle),
-                    rule=None if calibration is None else calibration.rule,
-                    reason=job.category.reason,
-                    pooled=job.pooled,
-                )
-            )
-        for inspection in found:
-            inspection.times.update(clock.shared_by(len(found)))
-        return found
+        looks = self._look(images, categories, clock)
+        found = [self._decided_early(look, image, clock) for look, image in zip(looks, images)]
+        doubtful = [i for i, one in enumerate(found) if one is None]
+        jobs = self._inpaint([looks[i] for i in doubtful], clock)
+        for i, job in zip(doubtful, jobs):
+            found[i] = self._decided(job, images[i], inpainted, clock)
+        inspections = [one for one in found if one is not None]
+        for inspection in inspections:
+            inspection.times.update(clock.shared_by(len(inspections)))
+        return inspections
+
+    def _decided_early(self, look: _Look, original: Image, clock: Clock) -> Inspection | None:
+        """The decision by prototypes alone; None where there is no cascade, or inpainting is needed."""
+        if not self.cascade:
+            return None
+        limits = self.cascade_limits(look.category.name)
+        with clock("prototypes"):
+            score_map, score = cascade.bound(look.error, look.category.weights, look.category.levels)
+        if not cascade.decides(limits, score):
+            return None
+        shape = original.shape[0], original.shape[1]
+        return concluded(look.category, shape, score_map, score, look.error, look.pooled, stage="prototypes")
+
+    def _decided(self, job: _Job, original: Image, inpainted: bool, clock: Clock) -> Inspection:
+        """The decision by everything that the plan computes."""
+        pictures, reconstruction = self._pictures(job, clock), self._reconstruction(job, clock)
+        look = job.look
+        with clock("score"):
+            feeds = self._score_feeds(job, pictures, reconstruction, look.category.weights)
+            scored = self._sessions["score"].run(feeds, ["score_map", "score"])
+        finest = int(np.argmax(self.plan.scales))
+        picture = to_uint8(job.layout.composed(to_host(pictures), finest)) if inpainted else None
+        shape, score = (original.shape[0], original.shape[1]), float(scored["score"])
+        return concluded(look.category, shape, scored["score_map"], score, look.error, look.pooled, inpainted=picture)
 
     def evidence(self, image: Image, category: str) -> dict[str, NDArray[Any]]:
         """The pieces that the score is made of, for calibration and research.
@@ -202,18 +211,18 @@ class Detector:
         float32 h,w. scales: int64 R. levels: float32 2,S,S, see `Levels`.
         score_map: float32 S,S and score: float32, as `inspect` gives them.
         """
-        job = self._inpaint([image], [category], Clock())[0]
+        job = self._inpaint(self._look([image], [category], Clock()), Clock(), everything=True)[0]
         pictures, reconstruction = self._pictures(job), self._decode(job.latents[None])
-        host, session, weights = to_host(pictures), self._sessions["score"], job.category.weights
-        scales = range(len(self.plan.scales))
+        look, host, session = job.look, to_host(pictures), self._sessions["score"]
+        scales, weights = range(len(self.plan.scales)), look.category.weights
         result: dict[str, NDArray[Any]] = {
-            "image": job.image,
-            "error": job.error,
+            "image": look.image,
+            "error": look.error,
             "reconstruction": to_uint8(to_host(reconstruction)[0]),
-            "inpainted": np.stack([to_uint8(_composed(job, host, scale)) for scale in scales]),
-            "prototype_mask": job.layout.masks[-1, 0] if job.layout.prototype.any() else np.zeros_like(job.error),
+            "inpainted": np.stack([to_uint8(job.layout.composed(host, scale)) for scale in scales]),
+            "prototype_mask": job.layout.masks[-1, 0] if job.layout.prototype.any() else np.zeros_like(look.error),
             "scales": np.array(self.plan.scales),
-            "levels": job.category.levels,
+            "levels": look.category.levels,
         }
         wanted = ["scale_maps", "prototype_map", "error_map"]
         for name, reference in (("image", 0.0), ("reconstruction", 1.0)):
@@ -229,25 +238,39 @@ class Detector:
         resized = resize_image(_checked(image), self.image_size)
         return self._errors([resized], [self._category(category)], Clock())[0][0]
 
+    def bound_score(self, image: Image, category: str) -> float:
+        """The lower bound of the score that the prototypes give, see `edge_ad.runtime.cascade.bound`."""
+        ready = self._category(category)
+        return cascade.bound(self.error_map(image, category), ready.weights, ready.levels)[1]
+
     def pooled(self, image: Image) -> Floats:
         """Pooled features of an image, float32 D: nothing is inpainted. See `edge_ad.runtime.monitor.pool`."""
         resized = resize_image(_checked(image), self.image_size)
         return pool(self._sessions["features"].run({"image": resized[None]})["features"][0])
 
-    def _inpaint(self, images: Sequence[Image], categories: Sequence[str], clock: Clock) -> list[_Job]:
+    def _look(self, images: Sequence[Image], categories: Sequence[str], clock: Clock) -> list[_Look]:
+        """The images resized, with their prototype error."""
         if len(images) != len(categories) or not images:
             raise InputError(f"{len(images)} images with {len(categories)} categories: give one category an image")
         ready = [self._category(name) for name in categories]
         with clock("resize"):
             resized = [resize_image(_checked(image), self.image_size) for image in images]
         errors, pooled = self._errors(resized, ready, clock)
+        return [_Look(*parts) for parts in zip(resized, ready, errors, pooled)]
+
+    def _inpaint(self, looks: Sequence[_Look], clock: Clock, *, everything: bool = False) -> list[_Job]:
+        """Encode and inpaint images. everything: also what the present weights give no weight to."""
+        if not looks:
+            return []
         with clock("encode"):
-            latents = self._encode(np.stack(resized), np.zeros((len(images), 1, *resized[0].shape[:2]), np.float32))
+            side = self.image_size
+            latents = self._encode(
+                np.stack([look.image for look in looks]), np.zeros((len(looks), 1, side, side), np.float32)
+            )
         jobs = []
-        for i, category in enumerate(ready):
-            plan = layout(self.plan, self._latent_shape[1], self._prototype_mask(category, errors[i]))
-            results = np.empty((plan.inpaintings, *self._latent_shape), np.float32)
-            jobs.append(_Job(resized[i], category, errors[i], pooled[i], plan, latents[i], results))
+        for look, latent in zip(looks, latents):
+            made = layout(self.plan, self._latent_shape[1], self._prototype_mask(look, everything))
+            jobs.append(_Job(look, made, latent, np.empty((made.inpaintings, *self._latent_shape), np.float32)))
         rows = [(i, row) for i, job in enumerate(jobs) for row in range(job.layout.inpaintings)]
         limit = self._batch_limit("denoiser")
         for start in range(0, len(rows), limit):
@@ -264,13 +287,13 @@ class Detector:
         if self.plan.masked_latents == "encoded":
             with clock("encode"):
                 visible = self._encode(
-                    np.stack([jobs[i].image for i, _ in rows]), masks.upsample(hidden, self.image_size)
+                    np.stack([jobs[i].look.image for i, _ in rows]), masks.upsample(hidden, self.image_size)
                 )
             blank, visible_index = visible, np.arange(len(rows), dtype=np.int64)
         else:
             visible, visible_index = latents, local
             blank = np.repeat(self._blank_latents(), len(here), axis=0)
-        schedules = [jobs[i].category.schedule for i, _ in rows]
+        schedules = [jobs[i].look.category.schedule for i, _ in rows]
         with clock("prepare"):
             prepared = self._sessions["prepare"].run_kept(
                 {
@@ -289,7 +312,7 @@ class Detector:
                 fixed={
                     "masked_latents": prepared["masked_latents"],
                     "mask": hidden,
-                    "prompts": np.stack([job.category.prompt for job in here]),
+                    "prompts": np.stack([job.look.category.prompt for job in here]),
                     "prompt_index": local,
                 },
                 state={"latents": prepared["noisy"], "history": np.zeros((len(rows), *self._latent_shape), np.float32)},
@@ -313,8 +336,9 @@ class Detector:
 
     def _reconstruction(self, job: _Job, clock: Clock) -> Feed:
         """The image's own reconstruction, float32 1,3,S,S in [-1, 1]; the image itself where it has no weight."""
-        if job.category.weights.reference == 0:
-            return HostTensor(job.image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - np.float32(1))
+        if job.look.category.weights.reference == 0:
+            picture = job.look.image.transpose(2, 0, 1)[None].astype(np.float32)
+            return HostTensor(picture / np.float32(127.5) - np.float32(1))
         with clock("decode"):
             return self._decode(job.latents[None])
 
@@ -344,7 +368,7 @@ class Detector:
         return self._blank
 
     def _errors(
-        self, images: list[Image], ready: list[_Category], clock: Clock
+        self, images: list[Image], ready: list[Category], clock: Clock
     ) -> tuple[list[Floats], list[Floats | None]]:
         """E of every image, float32 h,w at latent resolution, and its pooled features, float32 D.
 
@@ -367,24 +391,29 @@ class Detector:
                     pooled[i] = pool(feature)
         return errors, pooled
 
-    def _prototype_mask(self, category: _Category, error: Floats) -> Floats | None:
-        """M^(p) of eq. 15 at latent resolution, float32 h,w, 1 = hidden; None where the plan or category has none."""
-        if not self.plan.prototype or category.bank is None:
+    def _prototype_mask(self, look: _Look, everything: bool) -> Floats | None:
+        """M^(p) of eq. 15 at latent resolution, float32 h,w, 1 = hidden; None where the plan or category has none.
+
+        Nor where it has no weight in eq. 21, unless `everything` is wanted: its inpainting would not be looked at.
+        """
+        if not self.plan.prototype or look.category.bank is None:
             return None
-        threshold = prototypes.THRESHOLD_RULES[self.plan.threshold_rule](error)
-        return masks.upsample((error > threshold).astype(np.float32), self._latent_shape[1])
+        if look.category.weights.alpha == 0 and not everything:
+            return None
+        threshold = prototypes.THRESHOLD_RULES[self.plan.threshold_rule](look.error)
+        return masks.upsample((look.error > threshold).astype(np.float32), self._latent_shape[1])
 
     def _score_feeds(self, job: _Job, pictures: Feed, reconstruction: Feed, weights: Weights) -> dict[str, Feed]:
         plan = job.layout
         return {
-            "image": job.image[None],
+            "image": job.look.image[None],
             "reconstruction": reconstruction,
             "inpainted": pictures,
             "masks": masks.upsample(plan.picture_masks, self.image_size),
             "membership": plan.membership,
             "prototype": plan.prototype,
-            "error": job.error[None, None],
-            "levels": job.category.levels,
+            "error": job.look.error[None, None],
+            "levels": job.look.category.levels,
             "weights": np.array(weights.vector(), np.float32),
         }
 
@@ -394,56 +423,13 @@ class Detector:
         limit = max(int(self._memory // row_bytes), 1) if row_bytes else 64
         return limit if most is None else min(limit, most)
 
-    def _category(self, name: str) -> _Category:
+    def _category(self, name: str) -> Category:
         if name not in self._ready:
-            self._ready[name] = self._load_category(name)
+            bank = self._banks.get(name)
+            self._ready[name] = load_category(
+                self.bundle, name, self.plan_name, self.plan, self.precision, self.seed, bank
+            )
         return self._ready[name]
-
-    def _load_category(self, name: str) -> _Category:
-        entry, bundle = self.bundle.category(name), self.bundle
-        weights = entry.weights.get(self.plan_name, self.plan.weights)
-        threshold, calibration, reason = self._threshold(name)
-        if entry.prototypes is None:
-            weights = weights.model_copy(update={"error_power": 0.0, "map_floor": 0.0})
-        if entry.levels.maps is not None:
-            levels = bundle.array(entry.levels.maps).astype(np.float32)
-        else:
-            levels = np.empty((2, self.image_size, self.image_size), np.float32)
-            # without a floor, as in the paper's plan, the map stands as it is
-            levels[0] = entry.levels.map if weights.map_floor else 1.0
-            levels[1] = entry.levels.error
-        return _Category(
-            prompt=bundle.array(entry.prompt).astype(np.float32),
-            bank=self._bank(name),
-            levels=levels,
-            schedule=bundle.manifest.schedules[entry.schedules.get(self.plan_name, self.plan.schedule)],
-            weights=weights,
-            threshold=threshold,
-            calibration=calibration,
-            reason=reason,
-        )
-
-    def _bank(self, name: str) -> prototypes.PrototypeBank | None:
-        if name in self._banks:
-            return self._banks[name]
-        file = self.bundle.category(name).prototypes
-        return None if file is None else prototypes.PrototypeBank(self.bundle.array(file))
-
-    def _threshold(self, name: str) -> tuple[float | None, Calibration | None, str | None]:
-        """The threshold of this plan, precision and seed, what it comes from, and why there is none."""
-        entry = self.bundle.category(name)
-        threshold = entry.thresholds.get(self.plan_name, {}).get(self.precision)
-        calibration = entry.calibrations.get(self.plan_name, {}).get(self.precision)
-        mend = "run edge-ad calibrate with it"
-        if threshold is None:
-            have = [f"{plan} at {one}" for plan, found in entry.thresholds.items() for one in found]
-            only = f"; it has one for {', '.join(have)}" if have else ""
-            plan = f"plan {self.plan_name} at {self.precision}"
-            return None, None, f'category "{name}" has no threshold for {plan}{only}: {mend}'
-        if calibration is not None and calibration.seed != self.seed:
-            seeds = f"computed with --seed {calibration.seed}, not {self.seed}"
-            return None, None, f'the threshold of category "{name}" was {seeds}: {mend}, or use that seed'
-        return threshold, calibration, None
 
 
 def _check_weights(bundle: Bundle) -> None:
@@ -457,14 +443,3 @@ def _checked(image: Image) -> Image:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise InputError(f"an image must be uint8 of shape H,W,3, not {image.dtype} of shape {image.shape}")
     return image
-
-
-def _composed(job: _Job, pictures: Floats, scale: int) -> Floats:
-    """The picture of one scale, float32 3,S,S: each patch from the inpainting that hid it."""
-    rows = np.flatnonzero(job.layout.membership[scale])
-    if len(rows) == 1:
-        picture: Floats = pictures[rows[0]]
-        return picture
-    parts = masks.upsample(job.layout.picture_masks[rows], pictures.shape[-1])
-    composed: Floats = np.einsum("kchw,kuhw->chw", pictures[rows], parts)
-    return composed

@@ -20,14 +20,18 @@ EPSILON = 1e-8
 TOP_SHARE = 0.005
 
 
-def blur(values: Floats) -> Floats:
-    """Gaussian of σ = 4 pixels at 512 (scaled with the side), cut at 4σ, edges repeated: float32 S,S to S,S."""
-    size = len(values)
+def gaussian(size: int) -> Floats:
+    """The blur's kernel: σ = 4 pixels at 512 (scaled with the side), cut at 4σ, float32 2r+1, summing to 1."""
     sigma = 4 * size / 512
     radius = max(int(4 * sigma + 0.5), 1)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).astype(np.float32)
-    padded = np.pad(values, radius, mode="edge")
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def blur(values: Floats) -> Floats:
+    """Gaussian blur with the edges repeated: float32 S,S to S,S."""
+    size, kernel = len(values), gaussian(len(values))
+    padded = np.pad(values, len(kernel) // 2, mode="edge")
     rows: Floats = sum(weight * padded[i : i + size] for i, weight in enumerate(kernel))
     blurred: Floats = sum(weight * rows[:, i : i + size] for i, weight in enumerate(kernel))
     return blurred
@@ -54,7 +58,11 @@ def fused(evidence: Mapping[str, NDArray[Any]], weights: Weights, levels: Floats
     harmonic = 1 / (1 / (maps + EPSILON)).mean(0)
     normal = blur(((1 - weights.alpha) * harmonic + weights.alpha * prototype_map).astype(np.float32)) / levels[0]
     normal = np.maximum(normal, np.float32(weights.map_floor))
-    error = evidence["error_map"] / levels[1]
+    return combined(normal, evidence["error_map"] / levels[1], weights)
+
+
+def combined(normal: Floats, error: Floats, weights: Weights) -> tuple[Floats, float]:
+    """The product of S, floored, and E, both over their levels (float32 S,S each), as a score map and its score."""
     score_map: Floats = ((normal + EPSILON) ** weights.map_power * (error + EPSILON) ** weights.error_power).astype(
         np.float32
     )

@@ -42,9 +42,19 @@ class Layout:
         """K, the pictures decoded for one image."""
         return len(self.membership[0])
 
+    def composed(self, pictures: Floats, scale: int) -> Floats:
+        """The picture of one scale: float32 K,3,S,S to 3,S,S, each patch from the inpainting that hid it."""
+        rows = np.flatnonzero(self.membership[scale])
+        if len(rows) == 1:
+            picture: Floats = pictures[rows[0]]
+            return picture
+        parts = masks.upsample(self.picture_masks[rows], pictures.shape[-1])
+        result: Floats = np.einsum("kchw,kuhw->chw", pictures[rows], parts)
+        return result
+
 
 def grouped_plan(schedule: str) -> Plan:
-    """14 inpaintings and 5 decodes an image: patches that do not touch share one inpainting."""
+    """13 inpaintings and 5 decodes an image: patches that do not touch share one inpainting."""
     from edge_ad.bundle import Weights
 
     return Plan(
@@ -98,4 +108,5 @@ def layout(plan: Plan, size: int, prototype_mask: Floats | None) -> Layout:
 
 def evaluations(plan: Plan, size: int, steps: int) -> int:
     """Denoiser evaluations of one image: inpaintings times steps."""
-    return (len(scale_masks(plan, size)[0]) + int(plan.prototype)) * steps
+    guided = plan.prototype and plan.weights.alpha > 0
+    return (len(scale_masks(plan, size)[0]) + guided) * steps

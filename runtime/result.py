@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.regions import Region, find_regions, rescale_region
+from edge_ad.runtime.category import Category
 
 Verdict = Literal["good", "bad", "undecided"]
+Stage = Literal["prototypes", "inpainting"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Inspection:
     score on a scale that all categories share, see `normalised_score`; None without a threshold. rule: where the
     threshold comes from ("conformal", "estimate", "f1", "cost"; None: not calibrated). reason: why there is no verdict,
     None when there is one. pooled: float32 D, for `edge_ad.runtime.monitor`; None for a category without prototypes.
+    stage: what decided; "prototypes" alone in a cascade, where nothing was inpainted, else "inpainting".
     """
 
     category: str
@@ -43,6 +46,44 @@ class Inspection:
     rule: str | None = None
     reason: str | None = None
     pooled: NDArray[np.float32] | None = None
+    stage: Stage = "inpainting"
+
+
+def concluded(
+    category: Category,
+    original: tuple[int, int],
+    score_map: NDArray[np.float32],
+    score: float,
+    error: NDArray[np.float32],
+    pooled: NDArray[np.float32] | None,
+    *,
+    inpainted: NDArray[np.uint8] | None = None,
+    stage: Stage = "inpainting",
+) -> Inspection:
+    """The decision that a score and its map give by what was calibrated.
+
+    original: height and width of the image as it came. The other arguments are fields of `Inspection`.
+    """
+    threshold, calibration = category.threshold, category.calibration
+    pixel_threshold, min_area, middle = threshold, 1.0, None
+    if calibration is not None:
+        pixel_threshold = calibration.pixel_threshold if calibration.pixel_threshold is not None else threshold
+        min_area, middle = calibration.min_area, calibration.middle
+    return Inspection(
+        category=category.name,
+        score=score,
+        threshold=threshold,
+        verdict=decide(score, threshold),
+        score_map=score_map,
+        regions=regions_of(score_map, pixel_threshold, original, min_area),
+        inpainted=inpainted,
+        error_map=error,
+        normalised=normalised_score(score, threshold, middle),
+        rule=None if calibration is None else calibration.rule,
+        reason=category.reason,
+        pooled=pooled,
+        stage=stage,
+    )
 
 
 def normalised_score(score: float, threshold: float | None, middle: float | None) -> float | None:

@@ -27,6 +27,8 @@ import click
               help="Noise strength: auto, keep, a number, or numbers to choose from.")  # fmt: skip
 @click.option("--fusion", "alphas", default="auto", show_default=True,
               help="Weight α of eq. 21: as --lambda; auto also weighs the inpainting map.")  # fmt: skip
+@click.option("--cascade", type=float, metavar="RATE",
+              help="Also set limits for inspect --cascade: share of defects prototypes alone may pass.")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), help="Data set of synthetic defects to choose with.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; the library's choice otherwise.")
@@ -49,6 +51,7 @@ def command(
     mm_per_pixel: float | None,
     strengths: str,
     alphas: str,
+    cascade: float | None,
     pairs: Path | None,
     seed: int,
     threads: int | None,
@@ -80,6 +83,7 @@ def command(
         strengths=numbers("--lambda", strengths, low=0.0, high=1.0, open_low=True),
         alphas=numbers("--fusion", alphas, low=0.0, high=1.0),
         split=split,
+        cascade=cascade,
     )
     names = category_names(data)  # a wrong folder is told before the bundle is loaded
     synthetic = load_dataset(pairs, need_test=True) if pairs is not None else None

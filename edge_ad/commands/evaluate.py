@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 @click.option("--limit", type=int, help="Test images a category at most, half of them bad.")
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option(
+    "--cascade", is_flag=True, help="Inpaint only what the prototypes leave in doubt; see calibrate --cascade."
+)
 @click.option("--record", is_flag=True, help="Keep the metrics in the bundle, for edge-ad bundle show.")
 def command(
     bundle: Path,
@@ -34,6 +37,7 @@ def command(
     limit: int | None,
     provider: str,
     seed: int,
+    cascade: bool,
     record: bool,
 ) -> None:
     """Inspect the test images of DATA with BUNDLE and print the metrics, in per cent.
@@ -53,11 +57,15 @@ def command(
 
     if report is not None:
         check_folder(report)
+    if record and cascade:
+        raise OptionError("--record keeps the metrics of a plan, not of a cascade: leave out --record or --cascade")
     if record and not bundle.is_dir():
         raise OptionError(f"--record needs a bundle folder, not {bundle}: unpack it with edge-ad bundle unpack")
     names = category_names(data)  # a wrong folder is told before the bundle is loaded
-    detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed)
+    detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed, cascade=cascade)
     wanted = shared_categories(categories, names, detector.categories, data, bundle)
+    for name in wanted if cascade else ():
+        detector.cascade_limits(name)  # told before anything is inspected
     dataset = load_dataset(data, wanted, need_test=True)
     settings = {"bundle": str(bundle), "seed": seed, "precision": getattr(detector, "precision", None)}
     with nullcontext() if report is None else atomic_folder(report) as folder:
@@ -70,6 +78,9 @@ def command(
         _record(bundle, result)
     click.echo(text_table(result))
     click.echo(f"{result.seconds_per_image:.3f} s an image, {detector.plan_name} plan, {detector.provider}")
+    if result.cascade is not None:
+        click.echo(f"cascade: {100 * result.cascade.decided:.0f} % decided by prototypes alone, "
+                   f"the longest image took {result.cascade.seconds_worst:.3f} s")  # fmt: skip
     if report is not None:
         click.echo(f"report: {report / PAGE}")
 

@@ -18,6 +18,9 @@ REJECTED = 3
 @click.option("--plan", help="One of the bundle's plans; its default otherwise.")
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option(
+    "--cascade", is_flag=True, help="Inpaint only what the prototypes leave in doubt; see calibrate --cascade."
+)
 @click.option("--inpainted", is_flag=True, help="Also write what each part should have looked like.")
 @click.option("--fail-on-reject", is_flag=True, help=f"Exit with code {REJECTED} if any part is rejected.")
 def command(
@@ -28,6 +31,7 @@ def command(
     plan: str | None,
     provider: str,
     seed: int,
+    cascade: bool,
     inpainted: bool,
     fail_on_reject: bool,
 ) -> int:
@@ -46,8 +50,10 @@ def command(
     for path in images:
         if not path.exists():  # told before the bundle is loaded
             raise InputError(f"{path}: no such file or folder")
-    detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed)
+    detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed, cascade=cascade)
     jobs = find_jobs(images, detector.categories, category)
+    for name in sorted({job.category for job in jobs} if cascade else ()):
+        detector.cascade_limits(name)  # told before anything is inspected
     errors: list[str] = []
     with progress("Inspecting", len(jobs)) as step:
 

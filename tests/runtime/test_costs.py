@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad.bundle import Bundle, Cost, Plan
+from edge_ad.bundle import Bundle, Cost, Plan, Weights
 from edge_ad.runtime.costs import bundle_plan_cost, plan_cost, total
 from edge_ad.runtime.plan import grouped_plan, paper_plan
 
@@ -34,9 +34,7 @@ def test_terms_add_up():
 
 
 def test_the_papers_plan_costs_1720_evaluations():
-    found = plan_cost(
-        unit_costs(), paper_plan("s"), 32, steps=20, feature_shape=(2, 3, 3), prototypes=5, reference=False
-    )
+    found = plan_cost(unit_costs(), paper_plan("s"), 32, steps=20, feature_shape=(2, 3, 3), prototypes=5)
     assert (found.inpaintings, found.evaluations, found.encodings, found.decodings) == (86, 1720, 87, 86)
     stages = {stage.stage: stage for stage in found.stages}
     assert list(stages) == ["features", "prototypes", "encode", "prepare", "denoise", "decode", "score"]
@@ -49,21 +47,23 @@ def test_the_papers_plan_costs_1720_evaluations():
     assert found.flops == sum(stage.flops for stage in found.stages)
 
 
-def test_the_grouped_plan_costs_56_evaluations_and_less_without_prototypes():
-    def grouped(prototypes, reference):
+def test_the_grouped_plan_costs_52_evaluations_and_what_has_no_weight_costs_nothing():
+    def grouped(prototypes, **weights):
+        plan = grouped_plan("s")
+        changed = plan.weights.model_copy(update=weights)
         return plan_cost(
-            unit_costs(), grouped_plan("s"), 32, steps=4, feature_shape=(2, 3, 3), prototypes=prototypes,
-            reference=reference,
-        )  # fmt: skip
+            unit_costs(), plan, 32, steps=4, feature_shape=(2, 3, 3), prototypes=prototypes, weights=changed
+        )
 
-    full, bare = grouped(5, True), grouped(0, False)
-    assert (full.inpaintings, full.evaluations, full.encodings, full.decodings) == (14, 56, 1, 6)
+    usual, guided, bare = grouped(5), grouped(5, alpha=0.1), grouped(0, reference=0.0)
+    assert (usual.inpaintings, usual.evaluations, usual.encodings, usual.decodings) == (13, 52, 1, 5)
+    assert (guided.inpaintings, guided.evaluations, guided.encodings, guided.decodings) == (14, 56, 1, 6)
     assert (bare.inpaintings, bare.evaluations, bare.encodings, bare.decodings) == (13, 52, 1, 4)
     assert {"features", "prototypes"} & {stage.stage for stage in bare.stages} == set()
 
 
 def test_without_costs_the_counts_are_known():
-    found = plan_cost({}, paper_plan("s"), 32, steps=20, feature_shape=(2, 3, 3), prototypes=5, reference=False)
+    found = plan_cost({}, paper_plan("s"), 32, steps=20, feature_shape=(2, 3, 3), prototypes=5)
     assert (found.evaluations, found.known, found.flops) == (1720, False, 0)
 
 
@@ -75,19 +75,19 @@ def test_without_costs_the_counts_are_known():
     encoded=st.booleans(),
     prototypes=st.sampled_from([0, 7]),
     reference=st.booleans(),
+    alpha=st.sampled_from([0.0, 0.1]),
     steps=st.integers(1, 50),
 )
-def test_counts_are_those_of_a_slow_count(scales, grouping, decode, encoded, prototypes, reference, steps):
+def test_counts_are_those_of_a_slow_count(scales, grouping, decode, encoded, prototypes, reference, alpha, steps):
     plan = Plan(
         scales=tuple(scales), grouping=grouping, decode=decode, schedule="s",
-        masked_latents="encoded" if encoded else "blended",
+        masked_latents="encoded" if encoded else "blended", weights=Weights(alpha=alpha, reference=float(reference)),
     )  # fmt: skip
+    guided = prototypes > 0 and alpha > 0
     masks = sum(k * k if grouping == "single" else len({(i % 2, j % 2) for i in range(k) for j in range(k)})
-                for k in scales) + (prototypes > 0)  # fmt: skip
-    pictures = masks if decode == "each" else len(scales) + (prototypes > 0)
-    found = plan_cost(
-        unit_costs(), plan, 8, steps=steps, feature_shape=(2, 3, 3), prototypes=prototypes, reference=reference
-    )
+                for k in scales) + guided  # fmt: skip
+    pictures = masks if decode == "each" else len(scales) + guided
+    found = plan_cost(unit_costs(), plan, 8, steps=steps, feature_shape=(2, 3, 3), prototypes=prototypes)
     assert found.inpaintings == masks
     assert found.evaluations == masks * steps
     assert found.encodings == 1 + encoded * masks
