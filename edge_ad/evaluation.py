@@ -124,14 +124,14 @@ class Evaluation(_Record):
 
     def summary(self) -> dict[str, Any]:
         """The JSON of `edge-ad evaluate --json`."""
-        return {
+        found = {
             "categories": {name: category.metrics for name, category in self.categories.items()},
             "mean": self.mean(),
             "seconds_per_image": self.seconds_per_image,
             "decisions": {name: category.decisions() for name, category in self.categories.items()},
-            "cascade": None if self.cascade is None else self.cascade.model_dump(),
             "settings": self.settings,
         }
+        return found if self.cascade is None else {**found, "cascade": self.cascade.model_dump()}
 
 
 @dataclass

@@ -47,7 +47,9 @@ def each_session(bundle: Bundle, provider: str, options: SessionOptions) -> Iter
         yield from each_engine(bundle, provider, options)
         return
     for name, graph in bundle.manifest.graphs.items():
-        yield name, open_session(name, bundle.file(graph.file), graph, provider, options)
+        # the bundle was verified: its files are what the manifest says
+        digest = "-".join(bundle.manifest.files[file] for file in (graph.file, graph.data) if file)
+        yield name, open_session(name, bundle.file(graph.file), graph, provider, options, digest)
 
 
 def open_sessions(bundle: Bundle, provider: str, options: SessionOptions) -> dict[str, Session]:
@@ -55,17 +57,20 @@ def open_sessions(bundle: Bundle, provider: str, options: SessionOptions) -> dic
     return dict(each_session(bundle, provider, options))
 
 
-def open_session(name: str, path: Path, graph: Graph, provider: str, options: SessionOptions) -> Session:
+def open_session(
+    name: str, path: Path, graph: Graph, provider: str, options: SessionOptions, digest: str | None = None
+) -> Session:
     """Load graph `name` from the ONNX file `path` with a provider of `choose_provider`, an engine's excepted.
 
-    OptionError when it cannot run here.
+    digest: of its files; what a provider compiles may then be kept in the user's cache. OptionError when it cannot run
+    here.
     """
     if provider == "trt-rtx":
         raise OptionError("--provider trt-rtx runs engines of a bundle, not an ONNX graph; use --provider cuda")
     if provider == "openvino":
         from edge_ad.runtime.sessions.openvino import OpenVinoSession
 
-        return OpenVinoSession(path, graph, options, half=name in _HALF_GRAPHS)
+        return OpenVinoSession(path, graph, options, half=name in _HALF_GRAPHS, digest=digest)
     from edge_ad.runtime.sessions.onnx import OnnxSession
 
     return OnnxSession(path, graph, options, provider)

@@ -11,16 +11,20 @@ import numpy as np
 from edge_ad.bundle import Graph, Precision
 from edge_ad.errors import OptionError
 from edge_ad.runtime.sessions.base import Array, Feed, Handle, HostTensor, SessionOptions, checked, to_host
+from edge_ad.runtime.sessions.openvino_cache import load_or_compile
 
 
 class OpenVinoSession:
     """One graph in OpenVINO's CPU plug-in.
 
     half: compute in bf16 where the processor has instructions for it, which quarters the time of wide convolutions and
-    keeps three significant digits; False computes in fp32.
+    keeps three significant digits; False computes in fp32. digest: of the graph's files, by which the compiled model is
+    kept in the user's cache; None does not keep it.
     """
 
-    def __init__(self, path: Path, graph: Graph, options: SessionOptions, *, half: bool = False):
+    def __init__(
+        self, path: Path, graph: Graph, options: SessionOptions, *, half: bool = False, digest: str | None = None
+    ):
         try:
             import openvino
         except ImportError as error:
@@ -36,7 +40,7 @@ class OpenVinoSession:
         if options.threads:
             settings["INFERENCE_NUM_THREADS"] = options.threads
         try:
-            self._model = core.compile_model(str(path), "CPU", settings)
+            self._model, self._weights = load_or_compile(openvino, core, path, settings, digest)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]
             raise OptionError(f"--provider openvino cannot load {graph.file}: {reason}") from error
@@ -46,7 +50,8 @@ class OpenVinoSession:
         self.graph = graph
         self.provider = "openvino"
         self.max_rows: int | None = None
-        self.precision: Precision = "bf16" if lower else graph.precision
+        # a quantized graph stays what it is, though its other layers are rounded
+        self.precision: Precision = "bf16" if lower and graph.quantization is None else graph.precision
 
     def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See `Session.run`."""
