@@ -132,7 +132,7 @@ def sources(material: Material, shots: Sequence[str]) -> tuple[list[tuple[Item, 
     """
     if material.shots:
         order = {hash_: i for i, hash_ in enumerate(shots)}
-        chosen = _spaced(material.shots, SOURCES)
+        chosen = spaced(material.shots, SOURCES)
         return [(item, order[item.hash] if len(shots) > 1 else None) for item in chosen], set()
     taken = sorted(material.held_out, key=lambda item: item.hash)[: min(SOURCES, len(material.held_out) // 4)]
     return [(item, None) for item in taken], {item.hash for item in taken}
@@ -153,7 +153,7 @@ def trials(pictures: Sequence[tuple[Item, int | None]], pairs: Sequence[Item], s
             for again in range(2):
                 spoilt, mask = pasted(image, kind, 1000 * seed + 2 * number + again)
                 found.append(Trial(f"{item.hash} {kind} {number} {again} {seed}", spoilt, mask, leave))
-    for number, item in enumerate(_spaced(pairs, PAIRS)):
+    for number, item in enumerate(spaced(pairs, PAIRS)):
         original = read_image(item.path)
         assert item.mask is not None  # `pairs_of` takes none without
         mask = resize_mask(read_mask(item.mask, (original.shape[0], original.shape[1])), size)
@@ -342,7 +342,8 @@ def _aurocs(scores: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.f
     return result
 
 
-def _spaced(items: Sequence[Item], count: int) -> list[Item]:
+def spaced(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` items, evenly spaced."""
     if len(items) <= count:
         return list(items)
     return [items[round(place)] for place in np.linspace(0, len(items) - 1, count)]

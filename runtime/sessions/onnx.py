@@ -43,6 +43,9 @@ class OnnxSession:
         settings.enable_cpu_mem_arena = False
         # each graph has a thread pool of its own: threads that spin while another graph runs would only be in its way
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if graph.precision == "fp8":
+            # ONNX Runtime 1.31 takes FP8 pairs for integers: it joins them with Relu wrongly, or refuses the graph
+            settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if options.threads:
             settings.intra_op_num_threads = options.threads
         device = {"device_id": str(options.device)}
