@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "pretrain": "Train the nano base model from drawn pictures.",
     "train": "Adapt a base model to a few good photographs of each product.",
     "synthesize": "Learn a defect from a few image-mask pairs, generate more, score them.",
+    "heads": "Train a segmenter and a classifier of defects on pairs, put them into a bundle.",
     "export": "Fuse a training run and write it as a bundle of ONNX graphs.",
     "calibrate": "Set a bundle's thresholds, with what they promise, and its drift limits.",
     "engines": "Build TensorRT engines for a bundle, on any machine, without PyTorch.",

@@ -39,6 +39,7 @@ from edge_ad.training.dual.masks import (
 from edge_ad.training.dual.pairs import anomaly_part, encode, to_tensor
 from edge_ad.training.dual.sample import Drawn, Sampling, draw
 from edge_ad.training.dual.sheet import contact_sheet, outlined
+from edge_ad.training.dual.start import make_start
 from edge_ad.training.features import FeatureNet
 from edge_ad.training.foreground import foregrounds
 from edge_ad.training.machine import find_device
@@ -130,6 +131,7 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
         base, model = load_model(generator, find_device(settings.device))
         net = None if generator.texture else FeatureNet("lite0")
         backgrounds = _backgrounds(generator, base, net) if generator.shape.background else None
+        begin = make_start(generator, base, settings.sampling)
         limit = settings.count * settings.tries
         _write_manifest(places, generator, settings, key, records)  # from here on the folder is this generation's
         with progress(f"drawing {generator.defect}", settings.count) as tick:
@@ -138,7 +140,7 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
                 numbers = list(range(len(records), min(len(records) + settings.batch, limit)))
                 drawn = draw(
                     base, model, generator.prompts, numbers, settings.sampling,
-                    backgrounds=backgrounds, attention=settings.masks == "attention",
+                    backgrounds=backgrounds, begin=begin, attention=settings.masks == "attention",
                 )  # fmt: skip
                 for row, number in enumerate(numbers):
                     if accepted == settings.count:

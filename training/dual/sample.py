@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from edge_ad.training.dual.attention import AttentionMaps
 from edge_ad.training.dual.model import DualModel
 
 
+Start = Literal["mean", "noise", "good", "paste"]
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How pairs are drawn.
@@ -27,12 +31,17 @@ class Sampling:
         solver: "ddim", "dpmsolver++" or "unipc".
         cfg: guidance scale; 1 leaves guidance, and half of the work, out.
         seed: of all pairs; pair number n has its own noise, whatever batch it is drawn in.
+        start: what the noise of the first step is laid over: "noise" nothing, as in the paper; the others see
+            `edge_ad.training.dual.start.make_start`.
+        strength: the share of the noise schedule that is run; below 1 what is there at the start is kept in outline.
     """
 
     steps: int = 50
     solver: str = "ddim"
     cfg: float = 2.5
     seed: int = 0
+    start: Start = "mean"
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ def draw(
     sampling: Sampling,
     *,
     backgrounds: Tensor | None = None,
+    begin: Callable[[np.random.Generator], Tensor] | None = None,
     attention: bool = False,
 ) -> Drawn:
     """Draw the pairs of these numbers in one batch.
@@ -63,6 +73,8 @@ def draw(
         numbers: one a pair; the same number and seed give the same pair.
         sampling: how.
         backgrounds: latents M,4,h,w of good pictures' backgrounds, one of which is chosen for each pair.
+        begin: latents 2,4,h,w of picture and part from a pair's generator, noised to the first timestep; None begins
+            with noise alone. See `edge_ad.training.dual.start.make_start`.
         attention: gather the cross-attention of the anomaly branch over the second half of the steps.
 
     Raises:
@@ -70,7 +82,7 @@ def draw(
     """
     device, side = model.blank.device, base.latent_size
     try:
-        schedule = make_schedule(base.scheduler_config, 1.0, sampling.steps, sampling.solver)
+        schedule = make_schedule(base.scheduler_config, sampling.strength, sampling.steps, sampling.solver)
     except ValueError as error:
         raise OptionError(f"--steps {sampling.steps}: {error}") from error
     cumprod = alphas_cumprod(base.scheduler_config)
@@ -79,8 +91,8 @@ def draw(
     count = len(numbers)
     with torch.inference_mode():
         text = _text(model, prompts, count, guided)
-        start, behind, behind_noise = _noise(numbers, sampling.seed, side, backgrounds, device)
-        x, history = start, torch.zeros_like(start)
+        x, behind, behind_noise = _noise(numbers, sampling.seed, side, backgrounds, begin, schedule.start)
+        x, history = x.to(device), torch.zeros_like(x, device=device)
         maps = AttentionMaps(model.word_places(prompts[1]), side) if attention else None
         for step, (t, row) in enumerate(zip(schedule.timesteps, schedule.coefficients)):
             timesteps = torch.full((copies * count,), int(t), device=device)
@@ -89,7 +101,7 @@ def draw(
             noised = None
             if behind is not None:
                 alpha = float(cumprod[int(t)])
-                noised = (alpha**0.5 * behind + (1 - alpha) ** 0.5 * behind_noise).repeat(copies, 1, 1, 1)
+                noised = (alpha**0.5 * behind + (1 - alpha) ** 0.5 * behind_noise).repeat(copies, 1, 1, 1).to(device)
             model.gather(maps if 2 * step >= len(schedule.timesteps) else None)
             with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
                 predicted = model(both, timesteps, text, noised).float()
@@ -115,17 +127,28 @@ def _text(model: DualModel, prompts: tuple[str, str], count: int, guided: bool) 
 
 
 def _noise(
-    numbers: list[int], seed: int, side: int, backgrounds: Tensor | None, device: Any
+    numbers: list[int],
+    seed: int,
+    side: int,
+    backgrounds: Tensor | None,
+    begin: Callable[[np.random.Generator], Tensor] | None,
+    weights: tuple[float, float],
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Start noise 2B,4,h,w, and each pair's background latents and noise B,4,h,w, all from the pair's own generator."""
+    """x_T 2B,4,h,w, and each pair's background latents and noise B,4,h,w, all from the pair's own generator.
+
+    weights: √ᾱ and √(1 - ᾱ) of the first timestep (eq. 7 of AnomalySD), for `begin`.
+    """
     rows, chosen, behind = [], [], []
     for number in numbers:
         rng = np.random.default_rng([seed, number, 13])
-        rows.append(rng.standard_normal((2, 4, side, side), dtype=np.float32))
+        row = torch.from_numpy(rng.standard_normal((2, 4, side, side), dtype=np.float32))
         if backgrounds is not None:
             chosen.append(int(rng.integers(len(backgrounds))))
             behind.append(rng.standard_normal((4, side, side), dtype=np.float32))
-    start = torch.from_numpy(np.stack(rows)).transpose(0, 1).flatten(0, 1).to(device)
+        if begin is not None:
+            row = weights[0] * begin(rng) + weights[1] * row
+        rows.append(row)
+    x = torch.stack(rows, 1).flatten(0, 1)
     if backgrounds is None:
-        return start, None, None
-    return start, backgrounds[torch.tensor(chosen)].to(device), torch.from_numpy(np.stack(behind)).to(device)
+        return x, None, None
+    return x, backgrounds[torch.tensor(chosen)], torch.from_numpy(np.stack(behind))
