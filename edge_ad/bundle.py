@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -189,12 +189,13 @@ class Plan(Part):
 class Levels(Part):
     """What normal parts of a category measure: the inpainting map S and the prototype error E are divided by these.
 
-    A plan whose weights have no map floor leaves S as it is. `maps` optionally names a `.npy` file, float32 2,H,W, with
-    a level a pixel; it then replaces the two numbers.
+    A plan whose weights have no map floor leaves S as it is; `by_plan` holds the map's level where a plan has its own.
+    `maps` optionally names a `.npy` file, float32 2,H,W, with a level a pixel; it then replaces these numbers.
     """
 
     map: float = Field(default=1.0, gt=0)
     error: float = Field(default=1.0, gt=0)
+    by_plan: dict[str, Annotated[float, Field(gt=0)]] = {}
     maps: str | None = None
 
 
@@ -320,6 +321,17 @@ class Engine(Part):
     stripped: bool = False
 
 
+class HeadsEntry(Part):
+    """What the optional graphs `segmenter` and `classifier` were trained on; see docs/heads.md.
+
+    image_size: side in px of their pictures. outputs: (category, kind of defect) of each of the classifier's outputs;
+    the segmenter knows these categories too.
+    """
+
+    image_size: int = Field(ge=16)
+    outputs: tuple[tuple[str, str], ...]
+
+
 class Manifest(Part):
     """Everything a bundle says about itself; `files` maps every other file's path to its SHA-256.
 
@@ -342,6 +354,7 @@ class Manifest(Part):
     categories: dict[str, CategoryEntry]
     engines: dict[str, Engine] = {}
     ranges: dict[str, Ranges] = {}
+    heads: HeadsEntry | None = None
     perceptual: str
     features: str
     metrics: dict[str, Any] = {}

@@ -28,6 +28,8 @@ COLUMNS = (
     "threshold",
     "normalised",
     "regions",
+    "defect",
+    "defect_probability",
     "seconds",
     "stage",
     "heatmap",
@@ -241,6 +243,10 @@ def _inspect_each(
             "stage": getattr(found, "stage", "inpainting"),
             "heatmap": heatmap.as_posix(),
         }
+        if (score := getattr(found, "segmenter_score", None)) is not None:
+            record["segmenter_score"] = score
+        if (defect := getattr(found, "defect", None)) is not None:
+            record |= {"defect": defect, "defect_probability": getattr(found, "defect_probability", None)}
         if reason := getattr(found, "reason", None):
             record["reason"] = reason
         if found.inpainted is not None:

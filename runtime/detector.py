@@ -16,6 +16,7 @@ from edge_ad.images import resize_image
 from edge_ad.runtime import cascade, masks, prototypes, schedule
 from edge_ad.runtime.category import Category, load_category
 from edge_ad.runtime.clock import Clock
+from edge_ad.runtime.heads import open_heads
 from edge_ad.runtime.monitor import DriftModel, DriftMonitor, pool
 from edge_ad.runtime.plan import Layout, layout
 from edge_ad.runtime.result import Inspection, concluded, to_uint8
@@ -78,6 +79,7 @@ class Detector:
         self.precision = sessions["denoiser"].precision
         self._memory = memory
         self._sessions = sessions
+        self._heads = open_heads(manifest.heads, sessions)
         self._latent_shape = (manifest.latent_channels, manifest.latent_size, manifest.latent_size)
         # one noise tensor, the same for every image: a score depends on the image and the seed alone
         self._noise = np.random.default_rng(seed).standard_normal(self._latent_shape, dtype=np.float32)
@@ -115,18 +117,22 @@ class Detector:
         return cls(opened, name, chosen, sessions, seed=seed, memory=memory, cascade=cascade)
 
     def variant(
-        self, manifest: Manifest | None = None, banks: Mapping[str, prototypes.PrototypeBank] | None = None
+        self,
+        manifest: Manifest | None = None,
+        banks: Mapping[str, prototypes.PrototypeBank] | None = None,
+        *,
+        plan: str | None = None,
+        cascade: bool = False,
     ) -> Detector:
         """A detector on the same sessions with other numbers, for calibration and research.
 
         manifest: replaces the bundle's; its graphs and files must be the same. banks: prototype banks that replace
-        those of some categories.
+        those of some categories. plan: None for the present one. cascade: as `load` has it.
         """
         manifest = manifest or self.bundle.manifest
         bundle = Bundle(self.bundle.folder, manifest, self.bundle.source)
-        other = Detector(
-            bundle, self.plan_name, bundle.plan(self.plan_name)[1], self._sessions, seed=self.seed, memory=self._memory
-        )
+        name, chosen = bundle.plan(plan or self.plan_name)
+        other = Detector(bundle, name, chosen, self._sessions, seed=self.seed, memory=self._memory, cascade=cascade)
         other._banks = {**self._banks, **(banks or {})}
         return other
 
@@ -141,6 +147,10 @@ class Detector:
     def cascade_limits(self, category: str) -> CascadeLimits:
         """Between which scores of the prototypes a part is inpainted; OptionError where none were calibrated."""
         return cascade.category_limits(self._category(category), self.plan_name, self.precision)
+
+    def first_opinion(self, image: Image, category: str) -> float | None:
+        """The segmenter's score of an image alone, 0..1; None where the bundle has no head for the category."""
+        return None if self._heads is None else self._heads.first_opinion(_checked(image), category)
 
     def drift_monitor(self, category: str) -> DriftMonitor | None:
         """A new drift monitor of a category; None when the bundle has none for this plan and precision."""
@@ -173,6 +183,9 @@ class Detector:
         for i, job in zip(doubtful, jobs):
             found[i] = self._decided(job, images[i], inpainted, clock)
         inspections = [one for one in found if one is not None]
+        if self._heads is not None:
+            with clock("heads"):
+                inspections = [self._heads.added(one, image) for one, image in zip(inspections, images)]
         for inspection in inspections:
             inspection.times.update(clock.shared_by(len(inspections)))
         return inspections

@@ -31,6 +31,10 @@ class Inspection:
     threshold comes from ("conformal", "estimate", "f1", "cost"; None: not calibrated). reason: why there is no verdict,
     None when there is one. pooled: float32 D, for `edge_ad.runtime.monitor`; None for a category without prototypes.
     stage: what decided; "prototypes" alone in a cascade, where nothing was inpainted, else "inpainting".
+
+    Of a bundle with heads (docs/heads.md), for categories that they know: segmenter_map: float32 s,s in 0..1, s the
+    heads' image size, how likely a pixel is defective. segmenter_score: 0..1. Neither enters the verdict. defect: the
+    likeliest kind of defect of a part that is not good; defect_probability: among the category's kinds.
     """
 
     category: str
@@ -47,6 +51,10 @@ class Inspection:
     reason: str | None = None
     pooled: NDArray[np.float32] | None = None
     stage: Stage = "inpainting"
+    segmenter_map: NDArray[np.float32] | None = None
+    segmenter_score: float | None = None
+    defect: str | None = None
+    defect_probability: float | None = None
 
 
 def concluded(

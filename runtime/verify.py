@@ -15,7 +15,7 @@ from edge_ad.errors import BundleError, EdgeAdError
 from edge_ad.runtime.engines.header import header_problem
 from edge_ad.runtime.engines.library import capability_text, load_library
 from edge_ad.runtime.sessions.base import Session, SessionOptions
-from edge_ad.runtime.sessions.choose import choose_provider, each_session
+from edge_ad.runtime.sessions.choose import choose_provider, each_session, open_session
 
 KEPT = 16384
 
@@ -84,6 +84,14 @@ def verify_graphs(bundle: Bundle, provider: str = "cpu", threads: int | None = N
     for name, session in each_session(bundle, choose_provider(provider), SessionOptions(threads=threads)):
         if (check := _check_session(bundle, name, session)) is not None:
             yield check
+
+
+def verify_graph(bundle: Bundle, name: str, provider: str = "cpu", threads: int | None = None) -> GraphCheck | None:
+    """As `verify_graphs`, of one graph; None where it has no stored example."""
+    graph, options = bundle.graph(name), SessionOptions(threads=threads)
+    return _check_session(
+        bundle, name, open_session(name, bundle.file(graph.file), graph, choose_provider(provider), options)
+    )
 
 
 def verify_engines(bundle: Bundle) -> Iterator[EngineCheck]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_ad.bundle import Bundle, Engine, Graph, Manifest, pack, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
-from edge_ad.files import atomic_folder
+from edge_ad.files import atomic_folder, link_or_copy
 from edge_ad.progress import progress
 from edge_ad.runtime.engines.build import BuildOptions
 from edge_ad.runtime.engines.cache import EngineCache, engine_key
@@ -163,7 +163,7 @@ def _hashes(manifest: Manifest) -> list[str]:
 
 def _copy_with(bundle: Bundle, folder: Path, made: Path, entries: dict[str, Engine]) -> None:
     """Write the bundle with the engines in `made` to `folder`; unchanged files are links to the old ones."""
-    shutil.copytree(bundle.folder, folder, copy_function=_link, dirs_exist_ok=True)
+    shutil.copytree(bundle.folder, folder, copy_function=link_or_copy, dirs_exist_ok=True)
     for target in entries:
         place = folder / "engines" / target
         shutil.rmtree(place, ignore_errors=True)
@@ -171,14 +171,6 @@ def _copy_with(bundle: Bundle, folder: Path, made: Path, entries: dict[str, Engi
         os.replace(made / target, place)
     engines = {**bundle.manifest.engines, **entries}
     write_manifest(folder, bundle.manifest.model_copy(update={"engines": engines}))
-
-
-def _link(source: str, target: str) -> None:
-    """A hard link where the file system has them: files of a bundle are replaced, never written to."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _files(folder: Path, graph: Graph) -> list[Path]:

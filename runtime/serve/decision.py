@@ -33,8 +33,9 @@ class Decision(BaseModel):
     times: seconds by stage, "total" from arrival to answer. bundle_sha256: of the bundle's manifest, which lists the
     hash of every other file. source: where the image came from. width, height: of the image in pixels. pictures: web
     paths of the PNG files "image", "map" and "inpainted"; a picture that retention has removed is not in it.
-    drift: whether the camera or the light has changed, None where the bundle cannot tell. operator_verdict and note:
-    what a person said later.
+    drift: whether the camera or the light has changed, None where the bundle cannot tell. defect: the likeliest kind of
+    defect of a part that is not good, None where the bundle has no head that tells; defect_probability: of that kind.
+    operator_verdict and note: what a person said later.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +57,8 @@ class Decision(BaseModel):
     height: int = 0
     pictures: dict[str, str] = {}
     drift: bool | None = None
+    defect: str | None = None
+    defect_probability: float | None = None
     operator_verdict: OperatorVerdict | None = None
     note: str = ""
 

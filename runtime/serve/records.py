@@ -26,7 +26,7 @@ from edge_ad.runtime.serve.decision import Decision, InspectionFailed, RegionBox
 
 T = TypeVar("T")
 
-SCHEMA = 1
+SCHEMA = 2
 DATABASE = "records.sqlite"
 #: The pictures of a decision, in the order of `kinds`.
 KINDS = ("image", "map", "inpainted")
@@ -43,6 +43,8 @@ CREATE TABLE decisions (
     threshold REAL,
     normalised REAL,
     drift INTEGER,
+    defect TEXT,
+    defect_probability REAL,
     bundle_sha256 TEXT NOT NULL,
     plan TEXT NOT NULL,
     source TEXT NOT NULL,
@@ -68,9 +70,15 @@ CREATE INDEX by_sha256 ON pictures (sha256);
 CREATE TABLE sinks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+#: From schema 1, which knew no kinds of defects.
+_UPGRADE = """
+ALTER TABLE decisions ADD COLUMN defect TEXT;
+ALTER TABLE decisions ADD COLUMN defect_probability REAL;
+"""
+
 _COLUMNS = (
-    "record_id", "time", "product", "category", "verdict", "score", "threshold", "normalised", "drift",
-    "bundle_sha256", "plan", "source", "width", "height", "regions", "times",
+    "record_id", "time", "product", "category", "verdict", "score", "threshold", "normalised", "drift", "defect",
+    "defect_probability", "bundle_sha256", "plan", "source", "width", "height", "regions", "times",
 )  # fmt: skip
 
 
@@ -356,6 +364,10 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0 and not read_only:
             connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+        elif version == 1 and not read_only:
+            connection.executescript(f"BEGIN; {_UPGRADE} PRAGMA user_version={SCHEMA}; COMMIT;")
+        elif version == 1:
+            raise InputError(f"{path}: an earlier edge-ad wrote these records; start edge-ad serve with them once")
         elif version != SCHEMA:
             raise InputError(f"{path}: these records are of schema {version}, this edge-ad reads {SCHEMA}; upgrade it")
     except sqlite3.Error as error:

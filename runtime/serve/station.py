@@ -395,6 +395,8 @@ class Station:
             height=height,
             pictures=links([(picture.kind, picture.sha256) for picture in kept]),
             drift=None if result["drift"] is None else result["drift"]["changed"],
+            defect=result["defect"],
+            defect_probability=result["defect_probability"],
         )
 
     def _tell(self, decision: Decision, drift: dict[str, Any] | None) -> None:

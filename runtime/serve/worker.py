@@ -140,6 +140,8 @@ class Worker:
                     "range": heat_range(found),
                     "times": found.times,
                     "drift": self._drift(slot, found),
+                    "defect": found.defect,
+                    "defect_probability": found.defect_probability,
                 }
             )
             assert found.inpainted is not None  # it was asked for

@@ -15,6 +15,7 @@ function facts(decision) {
     ["source", decision.source],
     ["duration", decision.times.total == null ? null : seconds(decision.times.total)],
     ["drift", decision.drift == null ? null : text(decision.drift ? "driftYes" : "driftNo")],
+    ["defect", decision.defect == null ? null : `${decision.defect} (${Math.round(100 * decision.defect_probability)} %)`],
     ["plan", decision.plan],
     ["record", decision.record_id],
     ["bundle", decision.bundle_sha256.slice(0, 16)],

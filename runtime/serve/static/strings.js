@@ -120,6 +120,7 @@ const STRINGS = {
   duration: "Time taken",
   regions: "Marked regions",
   region: "{width} × {height} px at {x}, {y}",
+  defect: "Kind of defect",
   drift: "Light and camera",
   driftYes: "differ from calibration",
   driftNo: "as at calibration",
