@@ -1,7 +1,8 @@
 """What a user would otherwise write: diffusers' inpainting pipeline, one call a mask, beside the detector.
 
     python benchmarks/peer_pipeline.py BUNDLE --image part.png --category bottle --json peers.json [--repeats 5]
-                                       [--masks 86] [--providers cpu,openvino] [--threads 2] [--bf16]
+                                       [--masks 86] [--providers cpu,openvino] [--plans paper,grouped] [--threads 2]
+                                       [--bf16] [--torch eager,compile]
 
 The peers run the base model's own networks in PyTorch on the paper plan's masks of that image, in this process:
 
@@ -11,10 +12,12 @@ The peers run the base model's own networks in PyTorch on the paper plan's masks
     d  as c, all masks in one batch of one call
     e  as c, in bfloat16 (with --bf16)
 
-A peer's time holds its inpaintings only: no prototypes and no score, which the detector's time does hold. Repeats are
-interleaved in a new random order each, after one warm-up. With --masks below the plan's number, a random subset is
-timed and scaled to all of them; the table says so. Evaluations are counted rows that went through the UNet. A run that
-is broken off is taken up again from its JSON.
+The detector runs on each of --providers, and with --torch its default plan also on the very modules that were exported,
+in PyTorch. A peer's time holds its inpaintings only: no prototypes and no score, which the detector's time does hold.
+Repeats are interleaved in a new random order each, after one warm-up. With --masks below the plan's number, a random
+subset is timed and scaled to all of them, which is fair as every mask is a call of the same sizes; the table gives both
+numbers. Evaluations are counted rows that went through the UNet. A run that is broken off is taken up again from its
+JSON. The table is written beside the JSON too, as Markdown.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -35,7 +39,7 @@ import torch
 from PIL import Image
 
 from edge_ad.bundle import Bundle
-from edge_ad.files import write_json
+from edge_ad.files import write_json, write_text
 from edge_ad.images import read_image, resize_image
 from edge_ad.progress import progress
 from edge_ad.runtime import Detector
@@ -45,6 +49,9 @@ from edge_ad.runtime.plan import scale_masks
 from edge_ad.runtime.profile import drawn_image
 from edge_ad.training.base import load_base
 from edge_ad.training.quiet import quiet_libraries
+
+sys.path.insert(0, str(Path(__file__).parent))
+from torch_graphs import torch_detector
 
 GUIDANCE, STEPS = 7.5, 50
 
@@ -130,19 +137,28 @@ def table(result: dict[str, Any]) -> str:
     """Markdown: a row a way, and how many times faster each of ours is than each peer."""
     rows = result["rows"]
     ours = [name for name in rows if not rows[name]["peer"]]
+    about = result["settings"]
+    sampled = about["masks_timed"] < about["masks"]
+    measured = f" seconds measured, {about['masks_timed']} masks |" if sampled else ""
     lines = [
-        "| way | UNet evaluations | seconds an image, median (spread) | "
-        + " | ".join(f"÷ {name}" for name in ours)
-        + " |",
-        "|---|---|---|" + "---|" * len(ours),
+        "| way | UNet evaluations | seconds an image, median (spread) |"
+        + measured
+        + "".join(f" ÷ {name} |" for name in ours),
+        "|---|" + "---:|" * (2 + sampled + len(ours)),
     ]
     for name, row in rows.items():
-        ratios = [f"{row['seconds'] / rows[other]['seconds']:.2f}" for other in ours]
+        ratios = [f"{row['seconds'] / rows[other]['seconds']:.2f}" if rows[other]["times"] else "-" for other in ours]
+        if sampled:
+            ratios.insert(0, f"{statistics.median(row['times']):.2f}" if row["peer"] and row["times"] else "-")
         spread = f"{row['seconds']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
         lines.append(f"| {name} | {row['evaluations']:,} | {spread} | " + " | ".join(ratios) + " |")
-    about = result["settings"]
     timed, total = about["masks_timed"], about["masks"]
-    scaled = f" Peers: {timed} of the {total} masks were timed and scaled to {total}." if timed < total else ""
+    scaled = (
+        f" Peers: {timed} of the {total} masks, drawn at random, were timed and scaled to {total}; each is a call "
+        "of the same sizes."
+        if sampled
+        else ""
+    )
     lines.append(
         f"\n{about['repeats']} interleaved repeats, {about['machine']}, {about['threads'] or 'default'} threads, "
         f"PyTorch {about['torch']}, diffusers {about['diffusers']}, {result['date']}.{scaled}"
@@ -158,6 +174,9 @@ def table(result: dict[str, Any]) -> str:
 @click.option("--masks", "timed", type=click.IntRange(1), default=86, show_default=True, help="Masks timed of a peer.")
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--providers", default="cpu,openvino", show_default=True, help="What the detector runs on.")
+@click.option("--plans", default="all", show_default=True, help="Plans of the bundle, separated by commas.")
+@click.option("--torch", "torch_modes", default="", metavar="eager,compile",
+              help="Also run the default plan's graphs in PyTorch, so.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of every way; the libraries' choice if not given.")
 @click.option("--bf16", is_flag=True, help="Time the peer in bfloat16 too.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Where the numbers are kept.")
@@ -169,6 +188,8 @@ def main(
     timed: int,
     repeats: int,
     providers: str,
+    plans: str,
+    torch_modes: str,
     threads: int | None,
     bf16: bool,
     json_file: Path | None,
@@ -184,6 +205,12 @@ def main(
     category = category or sorted(opened.manifest.categories)[0]
     picture = resize_image(read_image(image), size) if image else drawn_image(size)
     names = [name.strip() for name in providers.split(",")]
+    wanted = (
+        list(opened.manifest.plans) if plans == "all" else [opened.plan(name.strip())[0] for name in plans.split(",")]
+    )
+    modes = [mode.strip() for mode in torch_modes.split(",") if mode.strip()]
+    if unknown := sorted(set(modes) - {"eager", "compile"}):
+        raise click.UsageError(f'--torch "{unknown[0]}" is not known; use eager, compile or both')
     paper = Detector.load(opened, provider=names[0], plan="paper", threads=threads)
     masks = plan_masks(paper, picture, category)
     chosen = sorted(np.random.default_rng(0).permutation(len(masks))[:timed])
@@ -214,12 +241,19 @@ def main(
         return call
 
     rows |= {name: peer_call(name) for name in ways}
+
+    def ours(name: str, detector: Detector) -> None:
+        rows[name] = lambda warm_up: detector.inspect(picture, category)  # type: ignore[assignment,return-value]
+        evaluations[name] = bundle_plan_cost(opened, detector.plan_name, category).evaluations
+
     for provider in names:
-        for plan in ("paper", "grouped"):
-            detector = Detector.load(opened, provider=provider, plan=plan, threads=threads)
-            name = f"{plan}, {provider} {detector.precision}"
-            rows[name] = lambda warm_up, detector=detector: detector.inspect(picture, category)  # type: ignore[misc]
-            evaluations[name] = bundle_plan_cost(opened, plan, category).evaluations
+        loaded = Detector.load(opened, provider=provider, plan=wanted[0], threads=threads)
+        for plan in wanted:
+            ours(f"{plan}, {provider} {loaded.precision}", loaded.variant(plan=plan))
+    default = opened.manifest.default_plan
+    for mode in modes:
+        made = torch_detector(opened, default, base or opened.manifest.base.name, compiled=mode == "compile")
+        ours(f"{default}, our modules, torch {mode} fp32", made)
 
     settings = {
         "bundle": str(bundle), "category": category, "image": str(image), "masks": len(masks),
@@ -252,6 +286,7 @@ def main(
     def save() -> None:
         if json_file:
             write_json(json_file, result())
+            write_text(json_file.with_suffix(".md"), table(result()) + "\n")
 
     measure(rows, found, repeats, save)
     click.echo(table(result()))

@@ -49,7 +49,7 @@ def load_category(
         side = bundle.manifest.image_size
         levels = np.empty((2, side, side), np.float32)
         # without a floor, as in the paper's plan, the map stands as it is
-        levels[0] = entry.levels.map if weights.map_floor else 1.0
+        levels[0] = entry.levels.by_plan.get(plan_name, entry.levels.map) if weights.map_floor else 1.0
         levels[1] = entry.levels.error
     return Category(
         name=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,13 @@ from numpy.typing import NDArray
 
 from edge_ad.bundle import Plan
 from edge_ad.runtime import masks
+from edge_ad.runtime.schedule import SOLVERS
 
 Floats = NDArray[np.float32]
+
+#: How plans are named at export, for messages.
+PLAN_NAMES = "paper, grouped, grouped-STEPS or grouped-STEPS-SOLVER (such as grouped-2 or grouped-2-unipc)"
+_GROUPED = re.compile(rf"grouped(?:-([1-9]\d{{0,2}})(?:-({'|'.join(map(re.escape, SOLVERS))}))?)?")
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,19 @@ def grouped_plan(schedule: str) -> Plan:
 def paper_plan(schedule: str) -> Plan:
     """AnomalySD to the letter: 86 masks, each encoded, inpainted and decoded by itself; maximum of eq. 21 as score."""
     return Plan(grouping="single", masked_latents="encoded", decode="each", schedule=schedule)
+
+
+def named_plan(name: str) -> tuple[Plan, int | None, str | None]:
+    """The plan that a name stands for, with steps and solver where the name says them: one of `PLAN_NAMES`.
+
+    Its schedule has the plan's name. ValueError for another name.
+    """
+    if name == "paper":
+        return paper_plan(name), None, None
+    found = _GROUPED.fullmatch(name)
+    if found is None:
+        raise ValueError(f'"{name}" is not known; use {PLAN_NAMES}')
+    return grouped_plan(name), int(found[1]) if found[1] else None, found[2]
 
 
 def scale_masks(plan: Plan, size: int) -> tuple[Floats, NDArray[np.int64]]:

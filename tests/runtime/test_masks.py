@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from edge_ad.bundle import Plan
 from edge_ad.runtime import masks
-from edge_ad.runtime.plan import evaluations, grouped_plan, layout, paper_plan
+from edge_ad.runtime.plan import evaluations, grouped_plan, layout, named_plan, paper_plan
 
 sizes = st.integers(1, 40)
 
@@ -84,3 +84,13 @@ def test_a_layout_counts_every_pixel_once_a_scale(make, with_prototype):
         assert made.prototype[-1] == 1
         assert made.membership[:, -1].sum() == 0
         np.testing.assert_array_equal(made.picture_masks[-1, 0], prototype)
+
+
+def test_plans_by_name():
+    assert named_plan("paper") == (paper_plan("paper"), None, None)
+    assert named_plan("grouped") == (grouped_plan("grouped"), None, None)
+    assert named_plan("grouped-2") == (grouped_plan("grouped-2"), 2, None)
+    assert named_plan("grouped-10-dpmsolver++") == (grouped_plan("grouped-10-dpmsolver++"), 10, "dpmsolver++")
+    for name in ("", "Paper", "grouped-", "grouped-0", "grouped-2-euler", "paper-2", "grouped-2 "):
+        with pytest.raises(ValueError, match="is not known; use paper, grouped"):
+            named_plan(name)
