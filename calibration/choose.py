@@ -169,7 +169,7 @@ def with_schedule(manifest: Manifest, category: str, plan: str, schedule: Schedu
     if schedule == copy.schedules[copy.plans[plan].schedule]:
         copy.categories[category].schedules.pop(plan, None)
         return copy
-    name = f"{plan}-{schedule.noise_strength:g}"
+    name = f"{plan}@{schedule.noise_strength:g}"  # a plan may be called grouped-1
     copy.schedules[name] = schedule
     copy.categories[category].schedules[plan] = name
     return copy
