@@ -45,7 +45,7 @@ def load_backbone(extractor: Any) -> None:
     import timm
 
     whole = timm.create_model(BACKBONE, pretrained=False).state_dict()
-    mapped = dict(zip(whole, weights.efficientnet_lite0().values(), strict=True))
+    mapped = dict(zip(whole, weights.efficientnet_lite(0).values(), strict=True))
     net = extractor.feature_extractor
     net.load_state_dict({name: mapped[name] for name in net.state_dict()})
     extractor.requires_grad_(False).eval()

@@ -1,6 +1,6 @@
 """The bar: nearest prototype on EfficientNet-Lite0 features (the idea of PatchCore), same shots, no inpainting.
 
-    python benchmarks/nearest_prototype.py DATA --shots 4 --seeds 0,1,2 [--features unit] --json bar.json
+    python benchmarks/nearest_prototype.py DATA --shots 4 --seeds 0,1,2 [--features pair] --json bar.json
 
 Prints metrics in per cent a category and seed. E of eq. 14 over the unturned shots, upsampled, Gaussian of
 σ = 4 px at 512; the image score is the maximum.
@@ -65,7 +65,7 @@ def net_channels(net: FeatureNet) -> int:
 @click.option("--shots", "count", default=4, show_default=True)
 @click.option("--seeds", default="0", show_default=True)
 @click.option("--size", default=256, show_default=True)
-@click.option("--features", "form", type=click.Choice(["paper", "unit"]), default="paper", show_default=True)
+@click.option("--features", "form", type=click.Choice(["paper", "unit", "pair"]), default="paper", show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 def main(data: Path, count: int, seeds: str, size: int, form: FeatureForm, json_file: Path | None) -> None:
     """Measure the bar on DATA."""

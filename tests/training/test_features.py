@@ -38,7 +38,7 @@ def test_the_weights_are_the_packages(net):
     """The package's tensors, in order, are timm's: as many, of the same shapes; the stages in use carry them."""
     import timm
 
-    source = weights.efficientnet_lite0()
+    source = weights.efficientnet_lite(0)
     whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     assert [value.shape for value in whole.state_dict().values()] == [value.shape for value in source.values()]
     torch.testing.assert_close(net.net.conv_stem.weight, next(iter(source.values())))
