@@ -1,4 +1,4 @@
-"""EfficientNet features of pictures, for prototypes (eq. 12 to 14): the paper's, and two forms that measured far better.
+"""EfficientNet features of pictures, for prototypes (eq. 12 to 14): the paper's, and two forms that measured better.
 
 The paper's way concatenates reductions 8 and 16 as they are. The unit way shows the network a larger picture, adds
 reduction 32, and brings every stage's vector to unit length, so that a distance compares directions: the few channels

@@ -3,7 +3,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edge_ad.export.prototypes import coreset, error_level, prototype_bank, rotated, shot_features  # noqa: E402
+from edge_ad.export.prototypes import (  # noqa: E402
+    bank_rotations,
+    coreset,
+    error_level,
+    prototype_bank,
+    rotated,
+    shot_features,
+)
 
 
 def test_a_coreset_is_greedy_k_centre():
@@ -35,6 +42,11 @@ def test_a_coreset_of_copies_ends_early_and_small_sets_stay_whole():
     rows = np.repeat(np.eye(3, 8, dtype=np.float32), 50, axis=0)
     assert len(coreset(rows, 20)) == 3
     assert coreset(rows[:10], 20).tolist() == list(range(10))
+
+
+def test_every_product_is_turned_by_quarters_and_a_free_one_by_eighths():
+    assert bank_rotations("none") == bank_rotations("small") == bank_rotations("quarter") == (0, 90, 180, 270)
+    assert bank_rotations("free") == (0, 45, 90, 135, 180, 225, 270, 315)
 
 
 def test_quarter_turns_are_exact_and_small_angles_stay_in_the_picture():

@@ -4,8 +4,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
+from edge_ad.errors import InputError  # noqa: E402
 from edge_ad.training import weights  # noqa: E402
-from edge_ad.training.features import FeatureNet  # noqa: E402
+from edge_ad.training.features import FeatureNet, best_form  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +98,31 @@ def test_a_large_picture_is_not_doubled_in_the_unit_form():
         for side in (480, 512):
             assert net(torch.zeros(1, side, side, 3, dtype=torch.uint8)).shape[2:] == (side // 8, side // 8)
     assert seen == [(960, 960), (512, 512)]
+
+
+def test_the_pair_is_both_networks_in_the_unit_form():
+    """Lite0's channels as in the unit form, then Lite2's three stages at unit length."""
+    import timm
+
+    pair, alone = FeatureNet("lite0", "pair"), FeatureNet("lite0", "unit")
+    source = weights.efficientnet_lite(2)
+    whole = timm.create_model("tf_efficientnet_lite2", pretrained=False)
+    whole.load_state_dict(dict(zip(whole.state_dict(), source.values(), strict=True)))
+    stages = timm.create_model("tf_efficientnet_lite2", features_only=True, out_indices=(2, 3, 4))
+    stages.load_state_dict({key: whole.state_dict()[key] for key in stages.state_dict()})
+    image = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
+    with torch.no_grad():
+        found = pair(image)
+        torch.testing.assert_close(found[:, :472], alone(image))
+        x = torch.nn.functional.interpolate(
+            (image.permute(0, 3, 1, 2).float() - 127) / 128, scale_factor=2.0, mode="bilinear"
+        )
+        middle = stages.eval()(x)[1]
+    assert found.shape == (2, 472 + 48 + 120 + 352, 8, 8)
+    torch.testing.assert_close(found[:, 520:640], torch.nn.functional.normalize(middle, dim=1), atol=1e-5, rtol=1e-4)
+
+
+def test_b6_has_no_partner():
+    with pytest.raises(InputError, match="use unit"):
+        FeatureNet("b6", "pair", load=False)
+    assert (best_form("b6"), best_form("lite0")) == ("unit", "pair")
