@@ -26,6 +26,7 @@ import click
 @click.option("--plan", help="One of the bundles' plans; the default of each otherwise.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the worker.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option("--cascade", is_flag=True, help="Inpaint only what prototypes leave in doubt; see calibrate --cascade.")
 @click.option("--allow-uncalibrated", is_flag=True, help="Load bundles without thresholds: verdicts stay undecided.")
 @click.option("--max-batch", default=8, show_default=True, type=click.IntRange(1, 64), help="Images in one batch.")
 @click.option("--max-delay-ms", default=5.0, show_default=True, type=click.FloatRange(0, 10_000),
@@ -60,6 +61,7 @@ def command(
     plan: str | None,
     threads: int | None,
     seed: int,
+    cascade: bool,
     allow_uncalibrated: bool,
     max_batch: int,
     max_delay_ms: float,
@@ -108,6 +110,7 @@ def command(
         plan=plan,
         seed=seed,
         threads=threads,
+        cascade=cascade,
         max_batch=max_batch,
         max_delay=max_delay_ms / 1000,
         queue=queue,

@@ -61,6 +61,8 @@ class Accelerator:
     ) -> list[tuple[dict[str, Any], NDArray[Any], NDArray[Any]]]:
         """Decide on images, uint8 S,S,3: for each what was found, its score map float32 S,S, and inpainted uint8 S,S,3.
 
+        The inpainted picture of a part that a cascade decided is empty.
+
         sizes: (H, W) of the originals, in whose pixels regions are told.
 
         Raises InspectionFailed when the batch failed, WorkerDied when the process ended.

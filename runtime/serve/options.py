@@ -16,7 +16,7 @@ class StationOptions:
     worker_timeout: seconds after which a batch is given up and the worker started anew. allow_uncalibrated: load
     bundles without thresholds too. max_pixels: of one image. keep_days: records are removed after so long; None keeps
     them. keep_bytes: pictures are removed, oldest first, above this; None keeps them. bundle_folders: where bundles may
-    be loaded from while the station runs.
+    be loaded from while the station runs. cascade: inpaint only what the prototypes leave in doubt.
     """
 
     records: Path
@@ -34,3 +34,4 @@ class StationOptions:
     keep_days: float | None = None
     keep_bytes: int | None = None
     bundle_folders: tuple[Path, ...] = ()
+    cascade: bool = False

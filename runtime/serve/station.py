@@ -370,8 +370,8 @@ class Station:
         assert request.small is not None  # it was prepared
         with request.clock("render"):
             heat = render.map_picture(request.small, score_map, result["range"])
-            whole = render.unsquare(inpainted, request.size)
-            return [self._keep(request, kind, picture, None) for kind, picture in zip(KINDS[1:], (heat, whole))]
+            pictures = [heat, render.unsquare(inpainted, request.size)] if inpainted.size else [heat]
+            return [self._keep(request, kind, picture, None) for kind, picture in zip(KINDS[1:], pictures)]
 
     def _decide(self, request: _Request, result: dict[str, Any], kept: Sequence[Kept]) -> Decision:
         about, (height, width) = request.product.about, request.size

@@ -97,6 +97,7 @@ class Supervisor:
             plan=options.plan,
             seed=options.seed,
             threads=options.threads,
+            cascade=options.cascade,
             allow_uncalibrated=options.allow_uncalibrated,
             warm_batch=options.max_batch,
         )

@@ -90,16 +90,21 @@ class Worker:
             plan=header["plan"],
             seed=header["seed"],
             threads=header["threads"],
+            cascade=header["cascade"],
         )
+        if header["cascade"]:
+            for name in detector.categories:
+                detector.cascade_limits(name)
         if not header["allow_uncalibrated"]:
             for name in detector.categories:
                 if reason := detector.undecided(name):
                     raise BundleError(f"{reason}; --allow-uncalibrated loads it all the same, and gives no verdicts")
         size = detector.image_size
         grey = np.full((size, size, 3), 128, np.uint8)
+        whole = detector.variant()  # what is warmed up is the whole way, whatever a cascade would decide
         for count in sorted({1, header["warm_batch"]}):  # a batch of another size compiles and allocates anew
             names = [detector.categories[i % len(detector.categories)] for i in range(count)]
-            detector.inspect_batch([grey] * count, names, inpainted=True)
+            whole.inspect_batch([grey] * count, names, inpainted=True)
         categories, slot = {}, header["slot"]
         for name in detector.categories:
             found = detector.inspect(grey, name)  # reads the category's files: the first part is not to wait for that
@@ -144,8 +149,9 @@ class Worker:
                     "defect_probability": found.defect_probability,
                 }
             )
-            assert found.inpainted is not None  # it was asked for
-            pictures += [found.score_map, found.inpainted]
+            # of what a cascade decides nothing is inpainted: an empty picture stands for that
+            inpainted = np.empty((0, 0, 3), np.uint8) if found.inpainted is None else found.inpainted
+            pictures += [found.score_map, inpainted]
         return {"results": results}, pictures
 
     def _drift(self, slot: int, found: Inspection) -> dict[str, Any] | None:
