@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,19 @@ def command() -> None:
 @click.option("--categories-file", type=click.Path(path_type=Path), help="Your category table (TOML); docs/train.md.")
 @click.option("--size", type=click.IntRange(min=64), help="Image side in px; the base's by default.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--mixed-precision", type=click.Choice(["auto", "no", "bf16", "fp16"]), default="auto", show_default=True)
+@click.option("--accumulate", default=1, show_default=True, type=click.IntRange(min=1),
+              help="Parts a batch is split into.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 def train_command(
     data: Path, category: str, defect: str, out: Path, base: str, rank: int | None, targets: str | None, saim: Any,
     background: bool, names: bool, categories_file: Path | None, size: int | None, device: str, seed: int,
-    steps: int | None, batch: int | None, lr: float | None, views: int | None,
+    steps: int | None, batch: int | None, lr: float | None, views: int | None, mixed_precision: Any, accumulate: int,
 ) -> None:  # fmt: skip
     """Learn one defect of one product in DATA, from the first third of its pairs.
 
     DATA has the layout of MVTec AD, with masks in ground_truth/. An interrupted training is taken up again by the same
-    command.
+    command. On several cards, start it with "accelerate launch --multi_gpu -m edge_ad synthesize train".
     """
     from dataclasses import replace
 
@@ -56,14 +60,16 @@ def train_command(
     if targets:
         shape = replace(shape, targets=tuple(name.strip() for name in targets.split(",") if name.strip()))
     settings = replace(
-        settings, shape=shape, tuning=tuning, categories_file=categories_file, image_size=size, device=device, seed=seed
-    )
+        settings, shape=shape, tuning=tuning, categories_file=categories_file, image_size=size, device=device,
+        mixed_precision=mixed_precision, accumulate=accumulate, seed=seed,
+    )  # fmt: skip
     if names:
         product, kind = category.replace("_", " "), defect.replace("_", " ")
         settings = replace(settings, prompts=(f"a {product} with {kind}", kind))
     train_generator(data, out, category, defect, settings)
-    click.echo(f"generator: {out}")
-    click.echo(f"next: edge-ad synthesize generate {out} --count 500 --out DIR")
+    if os.environ.get("RANK", "0") == "0":  # of several processes the main one speaks
+        click.echo(f"generator: {out}")
+        click.echo(f"next: edge-ad synthesize generate {out} --count 500 --out DIR")
 
 
 @command.command("generate")
@@ -73,16 +79,31 @@ def train_command(
 @click.option("--steps", default=50, show_default=True, type=click.IntRange(1, 1000), help="Steps of the solver.")
 @click.option("--solver", type=click.Choice(["ddim", "dpmsolver++", "unipc"]), default="ddim", show_default=True)
 @click.option("--cfg", type=click.FloatRange(min=1), help="Guidance scale; the generator's own by default, 1 is none.")
-@click.option("--masks", type=click.Choice(["threshold", "attention", "u2net"]), default="threshold", show_default=True,
-              help="From the anomaly part, from cross-attention, or by U²-Net (needs rembg).")  # fmt: skip
+@click.option("--start", type=click.Choice(["mean", "noise", "good", "paste"]), default="mean", show_default=True,
+              help="What the first noise covers: the training pairs' mean colour, nothing (as in the paper), a good "
+              "picture, or one with a real defect pasted in.")  # fmt: skip
+@click.option(
+    "--strength",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the noise schedule that is run; 1, and 0.6 from a good picture, whose outline it keeps.",
+)
+@click.option(
+    "--masks",
+    type=click.Choice(["threshold", "attention", "u2net", "sam"]),
+    default="threshold",
+    show_default=True,
+    help="From the anomaly part, from cross-attention, by U²-Net (rembg), or by SAM.",
+)
+@click.option("--sam", "sam_model", default="facebook/sam-vit-base", show_default=True,
+              help="Folder or hub id of a Segment Anything model, for --masks sam.")  # fmt: skip
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(min=1), help="Pairs drawn at once.")
 @click.option("--tries", default=4, show_default=True, type=click.IntRange(min=1),
               help="Drawings at most for each pair that is asked for.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 def generate_command(
-    gen: Path, out: Path, count: int, steps: int, solver: str, cfg: float | None, masks: Any, batch: int, tries: int,
-    device: str, seed: int,
+    gen: Path, out: Path, count: int, steps: int, solver: str, cfg: float | None, start: Any, strength: float | None,
+    masks: Any, sam_model: str, batch: int, tries: int, device: str, seed: int,
 ) -> None:  # fmt: skip
     """Draw pairs of picture and mask with the generator GEN, in the layout of MVTec AD.
 
@@ -96,13 +117,34 @@ def generate_command(
 
     quiet_libraries()
     guidance = load_generator(gen).cfg if cfg is None else cfg
-    sampling = Sampling(steps=steps, solver=solver, cfg=guidance, seed=seed)
-    settings = GenerateSettings(count=count, sampling=sampling, batch=batch, masks=masks, tries=tries, device=device)
+    if strength is None:
+        strength = 0.6 if start in ("good", "paste") else 1.0
+    sampling = Sampling(steps=steps, solver=solver, cfg=guidance, seed=seed, start=start, strength=strength)
+    settings = GenerateSettings(
+        count=count, sampling=sampling, batch=batch, masks=masks, sam_model=sam_model, tries=tries, device=device
+    )
     manifest = generate(gen, out, settings)
     counts = dict(manifest["counts"])
     accepted = counts.pop("accepted")
     reasons = ", ".join(f"{number} {reason}" for reason, number in counts.items()) or "none"
     click.echo(f"{accepted} pairs in {out}; rejected: {reasons}")
+
+
+@command.command("paste")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--category", required=True, help="The product: a category of DATA with good training pictures.")
+@click.option("--kind", type=click.Choice(["cut_paste", "noise_texture", "scratch"]), required=True,
+              help="A patch of the picture moved (CutPaste), a region of texture (DRAEM), or a line.")  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Data set to write, or to add to.")
+@click.option("--count", default=500, show_default=True, type=click.IntRange(min=1), help="Pairs.")
+@click.option("--size", default=256, show_default=True, type=click.IntRange(min=64), help="Image side in px.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+def paste_command(data: Path, category: str, kind: str, out: Path, count: int, size: int, seed: int) -> None:
+    """Paste defects into the good training pictures of DATA: pairs without any real defect, for "edge-ad heads"."""
+    from edge_ad.training.heads.baselines import write_pasted
+
+    write_pasted(data, category, kind, out, count, size=size, seed=seed)
+    click.echo(f"{count} pairs of {category}/{kind} in {out}")
 
 
 @command.command("score")

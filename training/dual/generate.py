@@ -31,12 +31,14 @@ from edge_ad.training.dual.generator import Generator, load_generator, load_mode
 from edge_ad.training.dual.masks import (
     MaskKind,
     MaskRules,
+    PartSegmenter,
     SalientObject,
     attention_mask,
     rejection,
     threshold_mask,
 )
 from edge_ad.training.dual.pairs import anomaly_part, encode, to_tensor
+from edge_ad.training.dual.sam import SegmentAnything
 from edge_ad.training.dual.sample import Drawn, Sampling, draw
 from edge_ad.training.dual.sheet import contact_sheet, outlined
 from edge_ad.training.dual.start import make_start
@@ -57,7 +59,8 @@ class GenerateSettings:
         count: accepted pairs.
         sampling: how they are drawn.
         batch: pairs drawn at once; it changes nothing but the speed.
-        masks: where masks come from: "threshold" of the part, "attention", or "u2net" (with rembg).
+        masks: where masks come from: "threshold" of the part, "attention", "u2net" (with rembg), or "sam".
+        sam_model: folder or hub id of a Segment Anything model, for "sam".
         rules: of masks and rejections.
         tries: at most this many pairs are drawn for each that is asked for.
         device: "auto", "cpu" or "cuda".
@@ -67,6 +70,7 @@ class GenerateSettings:
     sampling: Sampling = field(default_factory=Sampling)
     batch: int = 4
     masks: MaskKind = "threshold"
+    sam_model: str = "facebook/sam-vit-base"
     rules: MaskRules = field(default_factory=MaskRules)
     tries: int = 4
     device: str = "auto"
@@ -127,7 +131,7 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
     rejects: list[list[Picture]] = []
     accepted = sum(record["rejected"] is None for record in records)
     if accepted < settings.count:
-        salient = SalientObject() if settings.masks == "u2net" else None
+        salient = _segmenter(settings)
         base, model = load_model(generator, find_device(settings.device))
         net = None if generator.texture else FeatureNet("lite0")
         backgrounds = _backgrounds(generator, base, net) if generator.shape.background else None
@@ -172,7 +176,7 @@ def _judge(
     row: int,
     number: int,
     settings: GenerateSettings,
-    salient: SalientObject | None,
+    salient: PartSegmenter | None,
     net: FeatureNet | None,
     places: Places,
 ) -> tuple[dict[str, Any], Mask]:
@@ -202,6 +206,13 @@ def _judge(
     return record, mask
 
 
+def _segmenter(settings: GenerateSettings) -> PartSegmenter | None:
+    """The network that cuts masks out of parts, where one is asked for."""
+    if settings.masks == "u2net":
+        return SalientObject()
+    return SegmentAnything(settings.sam_model, find_device(settings.device)) if settings.masks == "sam" else None
+
+
 def _agreement(picture: Picture, part: Picture, mask: Mask) -> float | None:
     """1 - mean |I - I_a| / 255 inside the mask: whether both branches drew the same defect; None without a mask."""
     if not mask.any():
@@ -222,6 +233,8 @@ def _backgrounds(generator: Generator, base: Any, net: FeatureNet | None) -> Ten
 
 def _key(generator: Generator, settings: GenerateSettings) -> str:
     made_of = [generator.digest, asdict(settings.sampling), settings.masks, asdict(settings.rules)]
+    if settings.masks == "sam":
+        made_of.append(settings.sam_model)
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,15 @@ from edge_ad.images import BACKGROUND, Mask, Picture
 from edge_ad.training.foreground import otsu
 from edge_ad.training.foreground_rembg import open_u2net
 
-MaskKind = Literal["threshold", "attention", "u2net"]
+MaskKind = Literal["threshold", "attention", "u2net", "sam"]
 Reason = Literal["empty", "off-object", "whole"]
+
+
+class PartSegmenter(Protocol):
+    """A network that cuts the mask out of an anomaly part."""
+
+    def __call__(self, part: Picture, rules: MaskRules) -> Mask:
+        """bool S,S from an anomaly part uint8 S,S,3."""
 
 
 @dataclass(frozen=True)

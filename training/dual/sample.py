@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from edge_ad.runtime.schedule import alphas_cumprod, make_schedule
 from edge_ad.training.base import Base, decode
 from edge_ad.training.dual.attention import AttentionMaps
 from edge_ad.training.dual.model import DualModel
-
 
 Start = Literal["mean", "noise", "good", "paste"]
 
