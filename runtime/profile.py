@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_ad.bundle import Bundle
 from edge_ad.errors import OptionError
+from edge_ad.runtime.cascade import bounded
 from edge_ad.runtime.costs import PlanCost, bundle_plan_cost
 from edge_ad.runtime.detector import Detector
 from edge_ad.runtime.gemm import measure_peak
@@ -34,8 +35,9 @@ def profile(
     """Inspect `image` (uint8 H,W,3) `repeats` times a plan, after one warm-up, and measure the machine's peak.
 
     step: called after every inspection and after the peak. Returns plain data for JSON: times in seconds, medians over
-    the repeats, `spread` half of the largest minus the smallest; `traffic` and `peak_memory` in bytes. Plans with fewer
-    FLOPs come first, since a process's peak memory never falls. Errors as `Detector.load`.
+    the repeats, `spread` half of the largest minus the smallest; `traffic` and `peak_memory` in bytes; `cascade` (see
+    `cascade_row`) of plans that can have one. Plans with fewer FLOPs come first, since a process's peak memory never
+    falls. Errors as `Detector.load`.
     """
     kind = choose_provider(provider)
     costs = {name: bundle_plan_cost(bundle, name, category) for name in plans}
@@ -58,6 +60,8 @@ def profile(
             "stages": stage_rows(runs[1:], costs[name]),
             "peak_memory": peak_memory(),
         }
+        if bounded(detector.plan.weights):
+            found[name]["cascade"] = cascade_row(found[name]["stages"])
         del detector
     gemm: dict[str, Any] = {"flops_per_second": None, "size": None, "precision": None, "reason": None}
     try:
@@ -82,6 +86,13 @@ def profile(
         "gemm": gemm,
         "plans": found,
     }
+
+
+def cascade_row(stages: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What a cascade takes: seconds of a part that prototypes decide, and of one that goes the whole way, the worst."""
+    times = {row["stage"]: float(row["seconds"]) for row in stages}
+    first = sum(times.get(stage, 0.0) for stage in ("resize", "features", "prototypes"))
+    return {"seconds_prototypes": first, "seconds_worst": times["total"]}
 
 
 def stage_rows(times: Sequence[dict[str, float]], cost: PlanCost) -> list[dict[str, Any]]:

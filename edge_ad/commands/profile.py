@@ -107,6 +107,9 @@ def _print(result: dict[str, Any]) -> None:
                 "-" if stage["of_peak"] is None else f"{100 * stage['of_peak']:.0f} %",
             )
         console.print(table)
+        if "cascade" in plan:
+            early, worst = (seconds(plan["cascade"][key]) for key in ("seconds_prototypes", "seconds_worst"))
+            console.print(f"in a cascade: {early} where prototypes decide, {worst} at worst", markup=False)
         if plan["peak_memory"] is not None:
             console.print(f"peak memory of the process after this plan: {si(plan['peak_memory'], 'B')}", markup=False)
     console.print(f"loading the first plan took {seconds(result['load_seconds'])}", markup=False)

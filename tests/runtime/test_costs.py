@@ -168,6 +168,10 @@ def test_the_peak_is_measured_in_the_providers_precision():
     assert (peak.size, peak.precision) == (128, "fp32")
 
 
+def rows_of(result, plan):
+    return {row["stage"]: row for row in result["plans"][plan]["stages"]}
+
+
 def test_a_profile_holds_every_stage_and_its_share(tiny_bundle):
     from edge_ad.runtime.profile import drawn_image, profile
 
@@ -188,4 +192,7 @@ def test_a_profile_holds_every_stage_and_its_share(tiny_bundle):
         parts = [row["share"] for stage, row in rows.items() if stage != "total"]
         assert sum(parts) == pytest.approx(1, abs=0.25)  # medians of two repeats do not add up exactly
         assert plan["peak_memory"] > 10e6
+    assert "cascade" not in result["plans"]["paper"]
+    early = result["plans"]["grouped"]["cascade"]
+    assert 0 < early["seconds_prototypes"] < early["seconds_worst"] == rows_of(result, "grouped")["total"]["seconds"]
     assert result["gemm"]["flops_per_second"] > 1e8
