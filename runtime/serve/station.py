@@ -13,17 +13,14 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.errors import BundleError, EdgeAdError, InputError
-from edge_ad.images import resize_image
-from edge_ad.runtime.clock import Clock
-from edge_ad.runtime.serve import render, retention, usage
+from edge_ad.errors import EdgeAdError, InputError
+from edge_ad.runtime.serve import retention, usage
 from edge_ad.runtime.serve.batches import Batches, Job
 from edge_ad.runtime.serve.counts import DayCounts, midnight
 from edge_ad.runtime.serve.decision import (
@@ -31,22 +28,23 @@ from edge_ad.runtime.serve.decision import (
     Expired,
     InspectionFailed,
     Overloaded,
-    RegionBox,
     State,
-    WorkerDied,
     utc_text,
 )
-from edge_ad.runtime.serve.decoding import check_size, decode
+from edge_ad.runtime.serve.decoding import check_size
+from edge_ad.runtime.serve.dispatch import Dispatcher
 from edge_ad.runtime.serve.events import Hub, Listener
 from edge_ad.runtime.serve.lines import Throttle, log
 from edge_ad.runtime.serve.lock import lock_folder
 from edge_ad.runtime.serve.metrics import Metrics
 from edge_ad.runtime.serve.options import StationOptions
 from edge_ad.runtime.serve.outbox import Outbox
-from edge_ad.runtime.serve.pictures import PictureStore, is_png, png
-from edge_ad.runtime.serve.products import Product, available, check_product_name, route
+from edge_ad.runtime.serve.pictures import PictureStore
+from edge_ad.runtime.serve.products import Product
 from edge_ad.runtime.serve.protocols import Sink, Source
-from edge_ad.runtime.serve.records import KINDS, Kept, Records, links, new_record_id
+from edge_ad.runtime.serve.records import Kept, Records
+from edge_ad.runtime.serve.request import Request
+from edge_ad.runtime.serve.shelf import Shelf
 from edge_ad.runtime.serve.supervisor import Supervisor
 from edge_ad.version import __version__
 
@@ -58,28 +56,6 @@ _SETTLE = 5.0
 _SOURCE_PAUSES = (1.0, 30.0)
 #: Seconds between two looks at whether counts or queue have changed, for listeners.
 _TICK = 1.0
-
-
-@dataclass(eq=False)
-class _Request:
-    """One image on its way. content: its file or pixels, until it is prepared. file: of `content`'s pixels, if there is
-    one. size: (H, W), once known. small: for the map. answer: set once. closing: its decision is being recorded, it can
-    no longer expire.
-    """
-
-    content: bytes | NDArray[np.uint8] | None
-    file: bytes | None
-    product: Product
-    category: str
-    source: str
-    arrived: float = field(default_factory=time.time)
-    clock: Clock = field(default_factory=Clock)
-    answer: asyncio.Future[Decision] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    size: tuple[int, int] = (0, 0)
-    small: NDArray[np.uint8] | None = None
-    held: list[str] = field(default_factory=list)
-    waiting: bool = True
-    closing: bool = False
 
 
 class Station:
@@ -105,22 +81,21 @@ class Station:
         self._bundles = dict(bundles)
         self._sources = list(sources)
         self._sinks = list(sinks)
-        self._products: dict[str, Product] = {}
         self._supervisor = Supervisor(options, self._worker_changed, self._product_lost)
+        self._shelf = Shelf(self._supervisor, options.bundle_folders, lambda: self._changed("products"))
         self._batches = Batches(options.max_batch, options.max_delay)
+        self._dispatcher = Dispatcher(self._batches, self._supervisor, self.metrics, options.worker_timeout)
         self._hub = Hub()
         self._outboxes: list[Outbox] = []
         threads = min(4, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(threads, "pixels")
         self._pixels = asyncio.Semaphore(threads)  # full-size pictures in memory, of however many that wait
         self._lock: IO[bytes] | None = None
-        self._loading = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._source_tasks: dict[str, asyncio.Task[None]] = {}
         self._open: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._uploads = 0
-        self._seconds_an_image = 0.1
         self._counts = DayCounts(time.time(), {})
         self._drift: dict[str, dict[str, Any]] = {}
         self._stopping = asyncio.Event()
@@ -136,7 +111,7 @@ class Station:
     @property
     def products(self) -> Mapping[str, Product]:
         """What is loaded, by name."""
-        return self._products
+        return self._shelf.products
 
     async def start(self) -> None:
         """Open the records, start the worker, load and warm up the bundles, start sources and sinks.
@@ -154,7 +129,7 @@ class Station:
             await outbox.begin()
         await self._supervisor.start()
         for name, path in self._bundles.items():
-            await self._load(name, path)
+            await self._shelf.put(name, path)
         self.metrics.watch("edge_ad_queue_length", "Images that wait for the worker.", lambda: self._waiting)
         self.metrics.watch("edge_ad_ready", "1 when an image would be inspected now.", lambda: self.ready)
         self.metrics.watch(
@@ -164,7 +139,7 @@ class Station:
         )
         self.metrics.watch("edge_ad_device_memory_used_bytes", "Memory in use on the first card.", usage.device_bytes)
         works: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-            "dispatch": self._dispatch,
+            "dispatch": self._dispatcher.run,
             "retention": lambda: retention.keep_within(self.records, self.pictures, self.options),
             "tick": self._tick,
             **{f"sink {outbox.sink.name}": outbox.run for outbox in self._outboxes},
@@ -173,7 +148,7 @@ class Station:
         self._ready = True
         for source in self._sources:
             self._source_tasks[source.name] = asyncio.create_task(self._run_source(source), name=source.name)
-        log("ready", products=sorted(self._products), version=__version__)
+        log("ready", products=sorted(self._shelf.products), version=__version__)
         self._changed("ready")
 
     async def inspect(
@@ -235,7 +210,7 @@ class Station:
         if not self.ready:
             raise Overloaded("the station is not ready yet", 2.0)
         if self._waiting >= self.options.queue:
-            wait = max(0.1, self._waiting * self._seconds_an_image)
+            wait = max(0.1, self._waiting * self._dispatcher.seconds_an_image)
             raise Overloaded(f"the queue is full ({self.options.queue} images wait)", wait)
 
     async def _inspect(
@@ -249,10 +224,9 @@ class Station:
     ) -> Decision:
         try:
             self.check_room()
-            chosen, name = route(self._products, category, product)
+            chosen, name = self._shelf.take(category, product)
             deadline = self.options.deadline if deadline_s is None else deadline_s
-            request = _Request(content, file, chosen, name, source)
-            chosen.jobs += 1
+            request = Request(content, file, chosen, name, source)
             self._waiting += 1
             task = asyncio.create_task(self._carry(request), name="inspection")
             self._open.add(task)
@@ -268,11 +242,11 @@ class Station:
                 log("refused", level="warning", kind=type(error).__name__, source=source)
             raise
 
-    def _expire(self, request: _Request, deadline: float) -> None:
+    def _expire(self, request: Request, deadline: float) -> None:
         if not request.closing and not request.answer.done():
             request.answer.set_exception(Expired(f"no decision within {deadline:g} s; the station is behind"))
 
-    async def _carry(self, request: _Request) -> None:
+    async def _carry(self, request: Request) -> None:
         """Bring one request to its answer. Every way out of here answers it."""
         storing: asyncio.Task[Kept] | None = None
         try:
@@ -281,7 +255,7 @@ class Station:
                 self._pixels.release()
                 return
             try:
-                image, square = await self._in_pool(self._prepare, request)
+                image, square = await self._in_pool(request.prepare, self.options.max_pixels)
             except BaseException:
                 self._pixels.release()
                 raise
@@ -297,9 +271,9 @@ class Station:
             self._batches.put(job)
             result, score_map, inpainted = await job.found
             request.clock.seconds["queue"] = job.started - job.queued
-            rendered = await self._in_pool(self._render, request, result, score_map, inpainted)
+            rendered = await self._in_pool(request.draw, self.pictures, result, score_map, inpainted)
             kept = [await storing, *rendered]
-            decision = self._decide(request, result, kept)
+            decision = request.decision(result, kept)
             if request.answer.done():
                 return
             request.closing = True
@@ -319,31 +293,19 @@ class Station:
                 await asyncio.gather(storing, return_exceptions=True)
             self.pictures.release(request.held)
             self._leave_queue(request)
-            self._done_with(request.product)
+            self._shelf.done_with(request.product)
             if request.held and not request.closing:
                 await self._in_pool(self.pictures.remove, await self.records.unknown(request.held))
 
-    def _prepare(self, request: _Request) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """In a thread: the pixels, uint8 H,W,3, and the worker's square of them, uint8 S,S,3."""
-        content, request.content = request.content, None
-        assert content is not None  # it is prepared once
-        with request.clock("read"):
-            image = decode(content, self.options.max_pixels) if isinstance(content, bytes) else content
-        request.size = (image.shape[0], image.shape[1])
-        with request.clock("resize"):
-            square = resize_image(image, int(request.product.about["image_size"]))
-            request.small = render.small_copy(image)
-        return image, square
-
-    async def _store(self, request: _Request, image: NDArray[np.uint8]) -> Kept:
+    async def _store(self, request: Request, image: NDArray[np.uint8]) -> Kept:
         """Keep the image as it came, while it is inspected."""
         try:
             file, request.file = request.file, None
-            return await self._in_pool(self._keep, request, "image", image, file)
+            return await self._in_pool(request.keep, self.pictures, "image", image, file)
         finally:
             self._pixels.release()
 
-    def _fail(self, request: _Request, error: EdgeAdError) -> None:
+    def _fail(self, request: Request, error: EdgeAdError) -> None:
         if not request.answer.done():
             request.answer.set_exception(error)
 
@@ -351,53 +313,10 @@ class Station:
         self._batches.discard(job)
         job.fail(Expired("given up"))
 
-    def _leave_queue(self, request: _Request) -> None:
+    def _leave_queue(self, request: Request) -> None:
         if request.waiting:
             request.waiting = False
             self._waiting -= 1
-
-    def _keep(self, request: _Request, kind: str, image: NDArray[np.uint8], file: bytes | None) -> Kept:
-        """In a thread: encode a picture and put it on disk."""
-        data = file if file is not None and is_png(file) else png(image)
-        digest = self.pictures.put(data)
-        request.held.append(digest)
-        return Kept(kind, digest, len(data))
-
-    def _render(
-        self, request: _Request, result: dict[str, Any], score_map: NDArray[Any], inpainted: NDArray[Any]
-    ) -> list[Kept]:
-        """In a thread: the pictures of the defect map and of what the part should have looked like."""
-        assert request.small is not None  # it was prepared
-        with request.clock("render"):
-            heat = render.map_picture(request.small, score_map, result["range"])
-            pictures = [heat, render.unsquare(inpainted, request.size)] if inpainted.size else [heat]
-            return [self._keep(request, kind, picture, None) for kind, picture in zip(KINDS[1:], pictures)]
-
-    def _decide(self, request: _Request, result: dict[str, Any], kept: Sequence[Kept]) -> Decision:
-        about, (height, width) = request.product.about, request.size
-        stages = {name: seconds for name, seconds in result["times"].items() if name != "total"}
-        stages |= request.clock.seconds
-        return Decision(
-            record_id=new_record_id(request.arrived),
-            time=utc_text(request.arrived),
-            product=request.product.name,
-            category=request.category,
-            verdict=result["verdict"],
-            score=result["score"],
-            threshold=result["threshold"],
-            normalised=result["normalised"],
-            regions=[RegionBox(**region) for region in result["regions"]],
-            times={**stages, "total": request.clock.shared_by(1)["total"]},
-            bundle_sha256=about["sha256"],
-            plan=about["plan"],
-            source=request.source,
-            width=width,
-            height=height,
-            pictures=links([(picture.kind, picture.sha256) for picture in kept]),
-            drift=None if result["drift"] is None else result["drift"]["changed"],
-            defect=result["defect"],
-            defect_probability=result["defect_probability"],
-        )
 
     def _tell(self, decision: Decision, drift: dict[str, Any] | None) -> None:
         self._counts.add(time.time(), decision.category, decision.verdict)
@@ -430,97 +349,22 @@ class Station:
                 log("work failed", level="error", error=error, work=name)
             await asyncio.sleep(1)
 
-    async def _dispatch(self) -> None:
-        """Feed the worker, one batch at a time."""
-        while True:
-            worker = await self._supervisor.worker()
-            jobs = [job for job in await self._batches.next() if not job.found.done()]
-            if not jobs:
-                continue
-            if worker.died.is_set():
-                self._batches.put_back(jobs)
-                await asyncio.sleep(0)  # lets the supervisor see it too
-                continue
-            began = time.monotonic()
-            for job in jobs:
-                job.started = began
-                job.begun()
-            self.metrics.batch(len(jobs))
-            asking = worker.inspect(
-                jobs[0].product.slot,
-                [job.image for job in jobs],
-                [job.category for job in jobs],
-                [job.size for job in jobs],
-            )
-            try:
-                found = await asyncio.wait_for(asking, self.options.worker_timeout)
-            except asyncio.TimeoutError:
-                log("worker hangs", level="error", seconds=self.options.worker_timeout)
-                worker.kill()
-                for job in jobs:
-                    job.fail(WorkerDied(f"the worker did not answer in {self.options.worker_timeout:g} s"))
-                await worker.died.wait()
-                continue
-            except Exception as error:
-                for job in jobs:
-                    job.fail(
-                        error if isinstance(error, EdgeAdError) else InspectionFailed(f"the worker failed: {error}")
-                    )
-                continue
-            seconds = (time.monotonic() - began) / len(jobs)
-            self._seconds_an_image += 0.2 * (seconds - self._seconds_an_image)
-            for job, result in zip(jobs, found):
-                if not job.found.done():
-                    job.found.set_result(result)
-
     # products
 
     async def load_product(self, name: str, bundle: str) -> Product:
         """Load a bundle of the allowed folders, by its file name, as product `name`; what had that name is replaced.
 
-        The old one answers until the new one is verified, loaded and warm, and stays if that fails. Raises InputError
-        for a name that cannot be or is not there, BundleError and OptionError as `Detector.load` does.
+        Raises InputError for a name that cannot be or is not there, and what `Shelf.put` does.
         """
-        check_product_name(name)
-        choices = await asyncio.to_thread(available, self.options.bundle_folders)
-        if bundle not in choices:
-            known = ", ".join(sorted(choices)) or "none; start the station with --bundles FOLDER"
-            raise InputError(f"there is no such bundle to load; there is: {known}")
-        return await self._load(name, choices[bundle])
+        return await self._shelf.put_from_folders(name, bundle)
 
     async def remove_product(self, name: str) -> None:
         """Take a product out; images of it that wait are still inspected. Raises BundleError for an unknown one."""
-        if name not in self._products:
-            raise BundleError(f'there is no product "{name}"')
-        self._retire(self._products.pop(name))
-        log("product removed", product=name)
-        self._changed("products")
-
-    async def _load(self, name: str, path: Path) -> Product:
-        async with self._loading:
-            product = await self._supervisor.load(name, path)
-            old = self._products.get(name)
-            self._products[name] = product
-            if old is not None:
-                self._retire(old)
-        log("product loaded", product=name, bundle_sha256=product.about["sha256"], seconds=product.about["seconds"])
-        self._changed("products")
-        return product
-
-    def _retire(self, product: Product) -> None:
-        product.retired = True
-        if product.jobs == 0:
-            self._supervisor.unload(product)
-
-    def _done_with(self, product: Product) -> None:
-        product.jobs -= 1
-        if product.retired and product.jobs == 0:
-            self._supervisor.unload(product)
+        self._shelf.remove(name)
 
     def _product_lost(self, product: Product, reason: str) -> None:
         log("product lost", level="error", product=product.name, reason=reason)
-        if self._products.get(product.name) is product:
-            del self._products[product.name]
+        self._shelf.lost(product)
         for job in self._batches.clear():
             if job.product is product:
                 job.fail(InspectionFailed(f"the bundle could not be loaded again: {reason}"))
@@ -558,7 +402,7 @@ class Station:
             "ready": self.ready,
             "draining": self._stopping.is_set(),
             "started": utc_text(self._started),
-            "products": [product.summary() for _, product in sorted(self._products.items())],
+            "products": [product.summary() for _, product in sorted(self._shelf.products.items())],
             "counts": {"since": utc_text(self._counts.since), **self._counts.summary()},
             "queue": {"length": self._waiting, "limit": self.options.queue},
             "drift": {category: bool(drift["changed"]) for category, drift in self._drift.items()},

@@ -1,0 +1,76 @@
+"""Between the queue and the worker: one batch at a time, and every job of it answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from edge_ad.errors import EdgeAdError
+from edge_ad.runtime.serve.accelerator import Accelerator
+from edge_ad.runtime.serve.batches import Batches, Job
+from edge_ad.runtime.serve.decision import InspectionFailed, WorkerDied
+from edge_ad.runtime.serve.lines import log
+from edge_ad.runtime.serve.metrics import Metrics
+from edge_ad.runtime.serve.supervisor import Supervisor
+
+
+class Dispatcher:
+    """Feeds the worker from the queue.
+
+    timeout: seconds after which a worker that does not answer is taken for hung, and killed. seconds_an_image: what an
+    image took of late, a moving mean.
+    """
+
+    def __init__(self, batches: Batches, supervisor: Supervisor, metrics: Metrics, timeout: float):
+        self.seconds_an_image = 0.1
+        self._batches = batches
+        self._supervisor = supervisor
+        self._metrics = metrics
+        self._timeout = timeout
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            worker = await self._supervisor.worker()
+            jobs = [job for job in await self._batches.next() if not job.found.done()]
+            if not jobs:
+                continue
+            if worker.died.is_set():
+                self._batches.put_back(jobs)
+                await asyncio.sleep(0)  # lets the supervisor see it too
+                continue
+            await self._one(worker, jobs)
+
+    async def _one(self, worker: Accelerator, jobs: list[Job]) -> None:
+        began = time.monotonic()
+        for job in jobs:
+            job.started = began
+            job.begun()
+        self._metrics.batch(len(jobs))
+        asking = worker.inspect(
+            jobs[0].product.slot,
+            [job.image for job in jobs],
+            [job.category for job in jobs],
+            [job.size for job in jobs],
+        )
+        try:
+            found = await asyncio.wait_for(asking, self._timeout)
+        except asyncio.TimeoutError:
+            log("worker hangs", level="error", seconds=self._timeout)
+            worker.kill()
+            _fail(jobs, WorkerDied(f"the worker did not answer in {self._timeout:g} s"))
+            await worker.died.wait()
+            return
+        except Exception as error:
+            _fail(jobs, error if isinstance(error, EdgeAdError) else InspectionFailed(f"the worker failed: {error}"))
+            return
+        seconds = (time.monotonic() - began) / len(jobs)
+        self.seconds_an_image += 0.2 * (seconds - self.seconds_an_image)
+        for job, result in zip(jobs, found):
+            if not job.found.done():
+                job.found.set_result(result)
+
+
+def _fail(jobs: list[Job], error: EdgeAdError) -> None:
+    for job in jobs:
+        job.fail(error)
