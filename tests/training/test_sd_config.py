@@ -8,53 +8,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 from edge_ad.training import fit as fitting  # noqa: E402
-from edge_ad.training.base import Base, load_base, save_base  # noqa: E402
+from edge_ad.training.base import load_base  # noqa: E402
 from edge_ad.training.run import load_run  # noqa: E402
 from edge_ad.training.train import TrainSettings, default_settings, train  # noqa: E402
 
 WIDTHS = (320, 640, 1280, 1280)
-
-
-def stable_diffusion(folder, widths):
-    """The configuration of stable-diffusion-v1-5/stable-diffusion-inpainting, its denoiser at given widths."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    from edge_ad.training.pretrain.architecture import SCHEDULER
-    from edge_ad.training.pretrain.tokenizer import train_tokenizer
-
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer([])
-    tokenizer.model_max_length = 77
-    unet = UNet2DConditionModel(
-        sample_size=64, in_channels=9, out_channels=4, layers_per_block=2, block_out_channels=widths,
-        down_block_types=(*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),
-        up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * 3), cross_attention_dim=768, attention_head_dim=8,
-    )  # fmt: skip
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, sample_size=512,
-        block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, scaling_factor=0.18215,
-    )  # fmt: skip
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=49408,
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            max_position_embeddings=77,
-            projection_dim=768,
-            hidden_act="quick_gelu",
-            bos_token_id=0,
-            eos_token_id=1,
-        )
-    )
-    base = Base(
-        vae, unet, text_encoder, tokenizer, dict(SCHEDULER), name=str(folder), image_size=64, feature_kind="b6",
-        licence="test",
-    )  # fmt: skip
-    save_base(base, folder)
-    return folder
 
 
 def settings(base, full):
@@ -83,7 +41,9 @@ def stop_after_first(monkeypatch):
 @pytest.mark.parametrize(
     ("widths", "full"), [(WIDTHS, False), (tuple(width // 2 for width in WIDTHS), True)], ids=["lora", "full"]
 )
-def test_two_steps_of_denoiser_and_decoder_interrupted_and_taken_up(widths, full, tmp_path, tiny_shots, monkeypatch):
+def test_two_steps_of_denoiser_and_decoder_interrupted_and_taken_up(
+    widths, full, tmp_path, tiny_shots, monkeypatch, stable_diffusion
+):
     base = stable_diffusion(tmp_path / "base", widths)
     data = tmp_path / "data" / "ring"
     data.mkdir(parents=True)
