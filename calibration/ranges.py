@@ -1,12 +1,13 @@
 """Ranges of activations, from which graphs are quantized: what every layer reads and gives on good pictures.
 
-The bundle's own fp32 graphs are run by a detector, so that every category, mask and timestep of the plan is seen as it is
-in use. One picture after the other is counted into histograms that are kept on disk.
+The bundle's own fp32 graphs are run by a detector, so that every category, mask and timestep of the plan is seen as it
+is in use. One picture after the other is counted into histograms that are kept on disk.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import tempfile
@@ -100,12 +101,7 @@ def collect_ranges(
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     name, chosen = opened.plan(plan)
-    for graph in OBSERVED:
-        if opened.graph(graph).precision != "fp32":
-            raise OptionError(
-                f'--ranges: the graph {graph} of "{opened.source}" is {opened.graph(graph).precision}; ranges are '
-                "taken from fp32 graphs, so give the bundle that it was made of"
-            )
+    check_graphs(opened)
     pictures = [(material.category, item, role) for material in _materials(opened, dataset, split)
                 for item, role in _items(material, images)]  # fmt: skip
     kind = "cuda" if choose_provider(provider) == "cuda" else "cpu"
@@ -132,6 +128,18 @@ def collect_ranges(
     tensors = sum(map(len, seen.histograms.values()))
     log(f"ranges of {tensors} activations from {len(pictures)} pictures under plan {name}")
     return entry
+
+
+def check_graphs(bundle: Bundle) -> None:
+    """OptionError where ranges cannot be taken of a bundle: its graphs are not fp32, or the onnx package is missing."""
+    for graph in OBSERVED:
+        if bundle.graph(graph).precision != "fp32":
+            raise OptionError(
+                f'--ranges: the graph {graph} of "{bundle.source}" is {bundle.graph(graph).precision}; ranges are '
+                "taken from fp32 graphs, so give the bundle that it was made of"
+            )
+    if importlib.util.find_spec("onnx") is None:
+        raise OptionError('--ranges needs the onnx package: pip install "edge-ad[export]"')
 
 
 def bundle_ranges(bundle: Bundle, graph: str, clip: str) -> dict[str, tuple[float, float]]:
@@ -163,7 +171,7 @@ def _materials(bundle: Bundle, dataset: Dataset, split: str) -> list[Material]:
     found = [gather(bundle, dataset[name], split) for name in dataset.names]
     for material in found:
         if not material.held_out and not material.shots:
-            raise InputError(f"{material.category}: there is no good image to take ranges from in train/good, test/good")
+            raise InputError(f"{material.category}: no good image to take ranges from in train/good or test/good")
     return found
 
 
@@ -173,9 +181,7 @@ def _items(material: Material, images: int) -> list[tuple[Item, str]]:
     return [(item, "shot") for item in spaced(material.shots, images)]
 
 
-def _observed(
-    bundle: Bundle, folder: Path, provider: str, options: SessionOptions
-) -> tuple[Seen, dict[str, Session]]:
+def _observed(bundle: Bundle, folder: Path, provider: str, options: SessionOptions) -> tuple[Seen, dict[str, Session]]:
     """Sessions of all graphs, those of `OBSERVED` counted, and the empty histograms they count into."""
     seen, sessions = Seen({}, set()), {}
     for name, graph in bundle.manifest.graphs.items():

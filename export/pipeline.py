@@ -27,18 +27,17 @@ from edge_ad.export.levels import map_levels
 from edge_ad.export.memory import row_bytes
 from edge_ad.export.onnx import torch_outputs, write_graph, write_reference
 from edge_ad.export.prototypes import BANK_SIZE, bank_rotations, category_arrays
+from edge_ad.export.targets import HALF_TOLERANCE, engine_options, refuse_foreign
 from edge_ad.files import atomic_folder
 from edge_ad.images import picture_hash, read_image, resize_image
-from edge_ad.runtime.engines.library import LIBRARIES, Capability
-from edge_ad.runtime.engines.make import EngineOptions, checked, make_engines
-from edge_ad.runtime.plan import grouped_plan, paper_plan
+from edge_ad.runtime.engines.library import Capability
+from edge_ad.runtime.engines.make import make_engines
+from edge_ad.runtime.plan import PLAN_NAMES, named_plan
 from edge_ad.runtime.schedule import make_schedule
 from edge_ad.runtime.verify import verify_graphs
 
-PLANS = {"grouped": grouped_plan, "paper": paper_plan}
 # graphs that compute in fp16 when asked to; distances and scores stay in fp32
 HALF_GRAPHS = ("encoder", "denoiser", "decoder")
-HALF_TOLERANCE = 2e-2
 # what `make_schedule` reads of a scheduler's configuration
 NOISE = (
     "beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "steps_offset", "set_alpha_to_one",
@@ -63,11 +62,12 @@ class Product:
 class ExportOptions:
     """How a bundle is made.
 
-    precision of the encoder, denoiser and decoder graphs. plans: the first is the default. noise_strength: λ of eq. 11.
-    steps and solver: of the grouped plan; the paper's plan always runs λ·50 steps of DDIM. perceptual: which LPIPS,
-    None for the best one installed. rotations: degrees by which shots are turned for the prototype bank of at most
-    bank_size rows; None takes them from each category's turn (`bank_rotations`). features: "unit" or "paper" (eq. 12), see
-    `edge_ad.training.features`. settings: of the training, kept as they are.
+    precision of the encoder, denoiser and decoder graphs. plans: as `named_plan` has them, the first is the default.
+    noise_strength: λ of eq. 11. steps and solver: of grouped plans whose name says none; the paper's plan always runs
+    λ·50 steps of DDIM. perceptual: which LPIPS, None for the best one installed. rotations: degrees by which shots are
+    turned for the prototype bank of at most bank_size rows; None takes them from each category's turn (`bank_rotations`).
+    features: "paper" (eq. 12), "unit" or "pair", see `edge_ad.training.features`; None for the best of the base.
+    settings: of the training, kept as they are.
 
     targets: "onnx" always, "trt-rtx" and "tensorrt" besides. capabilities: compute capabilities that trt-rtx builds
     for, empty for this machine's card. max_batch: images that share a batch of an engine. size: refused where it is not
@@ -97,7 +97,7 @@ def export_run(run: Path, out: Path, *, log: Log = print, **options: Any) -> Pat
     combined, InputError for a run or base that is not one, BundleError when a graph does not compute what PyTorch does.
     """
     chosen = _checked(ExportOptions(**options))
-    _refuse_foreign(Path(out))
+    refuse_foreign(Path(out))
     from edge_ad.training.base import load_base
     from edge_ad.training.run import load_run
 
@@ -128,8 +128,9 @@ def build_bundle(
 
     With fp16 the base's networks are converted in place. Errors as `export_run`.
     """
-    engines = _engine_options(_checked(options))
-    _refuse_foreign(out)
+    chosen = _checked(options)
+    engines = engine_options(chosen.targets, chosen.capabilities, chosen.max_batch)
+    refuse_foreign(out)
     if not products:
         raise InputError("there is no category to export; train with --categories or on a data set that has some")
     from edge_ad.training.features import FeatureNet, best_form
@@ -165,8 +166,9 @@ def build_bundle(
         manifest.metrics["export"] = {"verify": _verify(folder, log), "settings": dict(options.settings)}
         manifest = bundles.write_manifest(folder, manifest)
         shots = {name: product.shots for name, product in products.items()}
-        for name, level in map_levels(folder, shots, log=log).items():
-            manifest.categories[name].levels.map = level
+        for plan in (name for name, one in plans.items() if one.weights.map_floor):
+            for name, level in map_levels(folder, shots, plan, log=log).items():
+                manifest.categories[name].levels.by_plan[plan] = level
         manifest = bundles.write_manifest(folder, manifest)
         for wanted in engines:
             manifest.engines.update(make_engines(folder, manifest, wanted, folder / "engines", log=log))
@@ -179,38 +181,25 @@ def build_bundle(
 def _checked(options: ExportOptions) -> ExportOptions:
     if options.precision in ("int8", "fp8"):
         raise OptionError(
-            f"--precision {options.precision} needs graphs with the ranges of every activation, which calibration has "
-            "to supply first; export with --precision fp32 or fp16"
+            f"--precision {options.precision} is made of a calibrated bundle, not of a run: edge-ad export RUN --out B, "
+            f"edge-ad calibrate B DATA --ranges, then edge-ad export B --out C --precision {options.precision} "
+            "--data DATA"
         )
     if options.precision not in ("fp32", "fp16"):
         raise OptionError(f'--precision {options.precision} cannot be exported; use "fp32" or "fp16"')
-    if not options.plans or any(name not in PLANS for name in options.plans):
-        raise OptionError(f'--plan "{",".join(options.plans)}" is not known; use {", ".join(PLANS)} or several')
+    if not options.plans:
+        raise OptionError(f"--plan names none; use {PLAN_NAMES}, or several with commas")
+    for name in options.plans:
+        try:
+            named_plan(name)
+        except ValueError as error:
+            raise OptionError(f"--plan {error}, or several with commas") from error
     if options.bank_size < 1 or options.rotations == ():
         raise OptionError(
             "the prototype bank needs a size of 1 or more and at least one rotation (0 is the picture itself)"
         )
-    _engine_options(options)
+    engine_options(options.targets, options.capabilities, options.max_batch)
     return options
-
-
-def _engine_options(options: ExportOptions) -> list[EngineOptions]:
-    """The engines to build after the graphs, checked. OptionError for those that cannot be built here."""
-    if unknown := sorted(set(options.targets) - {"onnx", *LIBRARIES}):
-        raise OptionError(f'--target "{unknown[0]}" is not known; use onnx, {", ".join(LIBRARIES)} or several')
-    if options.capabilities and "trt-rtx" not in options.targets:
-        raise OptionError("--sm is for --target trt-rtx; onnx needs none, and tensorrt builds for this machine's card")
-    return [
-        checked(EngineOptions(library, options.capabilities if library == "trt-rtx" else (), options.max_batch))
-        for library in LIBRARIES
-        if library in options.targets
-    ]
-
-
-def _refuse_foreign(out: Path) -> None:
-    """A folder that is there and is no bundle is not replaced."""
-    if out.exists() and not (out / bundles.MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise OptionError(f'--out "{out}" exists and is no bundle; give another name')
 
 
 def _cases(base: Any, features: Any, perceptual: Any, prompt_shape: tuple[int, int]) -> list[GraphCase]:
@@ -293,11 +282,11 @@ def _plans(base: Any, options: ExportOptions) -> tuple[dict[str, bundles.Schedul
     schedules, plans = {}, {}
     try:
         for name in options.plans:
+            plan, steps, solver = named_plan(name)
             if name == "paper":
                 schedules[name] = make_schedule(config, strength, 50, "ddim", spacing="leading")
             else:
-                schedules[name] = make_schedule(config, strength, options.steps, options.solver)
-            plan = PLANS[name](name)
+                schedules[name] = make_schedule(config, strength, steps or options.steps, solver or options.solver)
             latent = base.image_size // 8
             plan.scales = tuple(k for k in plan.scales if k <= latent)
             plans[name] = plan

@@ -82,7 +82,7 @@ def half_model(model: Any, plain: Any) -> Any:
 
 
 def _floats(model: Any) -> set[str]:
-    """Names of all fp32 tensors; weights are left out of what is inferred from, since one message holds 2 GB at most."""
+    """Names of all fp32 tensors. Shapes are inferred without the weights, since a message holds 2 GB at most."""
     import onnx
 
     light = onnx.ModelProto()

@@ -77,7 +77,7 @@ class Scheme:
         return np.clip(np.rint(values / scales.reshape(shape)), -127, 127).astype(np.int8), scales
 
     def bias_floor(self, bias: NDArray[Any], activation: float) -> NDArray[np.float32]:
-        """The smallest weight scales, float32 C, at which int32 at the products' scale still holds the bias, doubled."""
+        """The smallest weight scales, float32 C, at which int32 at the products' scale holds twice the bias."""
         floor: NDArray[np.float32] = (np.abs(bias.astype(np.float64)) / (activation * 2.0**30)).astype(np.float32)
         return floor
 

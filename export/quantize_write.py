@@ -50,9 +50,10 @@ def quantized_model(
         for node in readers[tensor]:
             _rename(node, tensor, pair(tensor))
     if scheme.outputs:
-        for name in behind_layers(model, chosen) - chosen:
-            if nodes[name].op_type in _TAKEN:
-                nodes[name].input[0] = new.guarded(nodes[name].input[0])
+        behind = behind_layers(model, chosen) - chosen
+        for name, node in nodes.items():
+            if name in behind and node.op_type in _TAKEN:
+                node.input[0] = new.guarded(node.input[0])
     for layer in layers:
         node = nodes[layer.name]
         _rename(node, layer.input, pair(layer.input))

@@ -30,6 +30,10 @@ import click
 @click.option("--cascade", type=float, metavar="RATE",
               help="Also set limits for inspect --cascade: share of defects prototypes alone may pass.")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), help="Data set of synthetic defects to choose with.")
+@click.option("--ranges", is_flag=True, help="Also take activation ranges, which --precision int8 and fp8 need.")
+@click.option("--ranges-only", is_flag=True, help="Take them and leave thresholds as they are.")
+@click.option("--range-images", default=8, show_default=True, type=click.IntRange(1),
+              help="Good images a category to take ranges from.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; the library's choice otherwise.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False),
@@ -53,6 +57,9 @@ def command(
     alphas: str,
     cascade: float | None,
     pairs: Path | None,
+    ranges: bool,
+    ranges_only: bool,
+    range_images: int,
     seed: int,
     threads: int | None,
     work: Path | None,
@@ -64,10 +71,12 @@ def command(
     """
     from typing import Any, cast
 
+    from edge_ad.bundle import Bundle
     from edge_ad.calibration.calibrate import Settings, calibrate
     from edge_ad.calibration.options import area_of, numbers, pixel_of
     from edge_ad.calibration.page import PAGE, write_page
-    from edge_ad.dataset import category_names, load_dataset
+    from edge_ad.calibration.ranges import check_graphs, collect_ranges
+    from edge_ad.dataset import Dataset, category_names, load_dataset
     from edge_ad.runtime import Detector
     from edge_ad.shared_categories import shared_categories
 
@@ -87,10 +96,25 @@ def command(
     )
     names = category_names(data)  # a wrong folder is told before the bundle is loaded
     synthetic = load_dataset(pairs, need_test=True) if pairs is not None else None
+    work = work or bundle.resolve().with_name(f"{bundle.resolve().name}-calibration")
+
+    def taken(opened: Bundle | Path, dataset: Dataset) -> None:
+        collect_ranges(opened, dataset, work, plan=plan, images=range_images, split=split, provider=provider,
+                       seed=seed, threads=threads, log=click.echo)  # fmt: skip
+
+    if ranges_only:
+        with Bundle.open(bundle) as opened:
+            wanted = shared_categories(categories, names, opened.manifest.categories, data, bundle)
+            taken(opened, load_dataset(data, wanted, need_test=split == "test"))
+        click.echo(f"written into {bundle}")
+        return
     detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed, threads=threads)
+    if ranges:
+        check_graphs(detector.bundle)
     wanted = shared_categories(categories, names, detector.categories, data, bundle)
     dataset = load_dataset(data, wanted, need_test=split == "test")
-    work = work or bundle.resolve().with_name(f"{bundle.resolve().name}-calibration")
     result = calibrate(detector, dataset, settings, work, pairs=synthetic, log=click.echo)
     write_page(result, work)
+    if ranges:  # last, since they follow the noise strength that was chosen
+        taken(bundle, dataset)
     click.echo(f"written into {bundle}; page: {work / PAGE}")

@@ -74,6 +74,12 @@ def make_engines(
     `options` are those that `checked` returned. `out` is the bundle's future folder `engines`. Returns the manifest's
     entries. Raises InputError where memory does not suffice, BuildError with the library's reason.
     """
+    for name, graph in manifest.graphs.items():
+        if graph.quantization is not None and graph.quantization.layout != "tensorrt":
+            raise OptionError(
+                f"the graph {name} is quantized for processors, which no engine can be built of: export the fp32 "
+                f"bundle again with --precision {graph.precision} --layout tensorrt"
+            )
     cache = cache or EngineCache()
     version = str(load_library(options.library).__version__)
     precision = manifest.graphs["denoiser"].precision

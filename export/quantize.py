@@ -1,0 +1,398 @@
+"""A bundle with fp32 graphs to one in fp16, int8 or FP8, checked against it. Needs no PyTorch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_ad.bundle import Bundle, Graph, Manifest, Precision, Quantization, write_manifest
+from edge_ad.calibration.cache import Cache
+from edge_ad.calibration.histogram import CLIPS
+from edge_ad.calibration.material import Material, gather
+from edge_ad.calibration.ranges import bundle_ranges
+from edge_ad.dataset import Dataset
+from edge_ad.errors import BundleError, InputError, OptionError
+from edge_ad.export.costs import graph_cost
+from edge_ad.export.quantize_check import Agreement, compare_bundles
+from edge_ad.export.quantize_half import half_model
+from edge_ad.export.quantize_layers import Layer, find_layers, kept_by_rule
+from edge_ad.export.quantize_samples import sample_inputs
+from edge_ad.export.quantize_scheme import Layout, Range, Scheme
+from edge_ad.export.quantize_sensitivity import Choice, SwitchedGraph, choose_layers
+from edge_ad.export.quantize_write import quantized_model, switched_model
+from edge_ad.export.targets import HALF_TOLERANCE, engine_options, refuse_foreign
+from edge_ad.files import atomic_folder, write_text
+from edge_ad.progress import progress
+from edge_ad.runtime import Detector
+from edge_ad.runtime.engines.library import Capability, capability_text
+from edge_ad.runtime.engines.make import make_engines
+from edge_ad.runtime.verify import verify_graphs
+
+#: The graphs that other precisions are made of; distances and scores stay in fp32.
+GRAPHS = ("encoder", "denoiser", "decoder")
+#: Others that can be asked for.
+POSSIBLE = (*GRAPHS, "features")
+#: Compute capability from which cards multiply in FP8 (Ada Lovelace).
+FP8_SINCE = (8, 9)
+# an ONNX file of its own must stay below protobuf's 2 GB
+_INLINE_LIMIT = 1 << 30
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """How a bundle is quantized.
+
+    layout: whose Q/DQ pairs, None for what `targets` need. graphs: among `POSSIBLE`. clip: how ranges are cut, one of
+    `CLIPS`. layer_error: the largest relative error of a graph's output; layers are left as they are until it is kept.
+    least_correlation, most_auroc_loss: of score maps and image AUROC against fp32, or nothing is written. images: good
+    and bad pictures a category to compare with. plan: to compare with, None for the default. targets, capabilities,
+    max_batch: as in `edge_ad.export.pipeline.ExportOptions`.
+    """
+
+    precision: Literal["fp16", "int8", "fp8"]
+    layout: Layout | None = None
+    graphs: tuple[str, ...] = GRAPHS
+    clip: str = "mse"
+    layer_error: float = 0.02
+    least_correlation: float = 0.98
+    most_auroc_loss: float = 0.02
+    images: int = 6
+    plan: str | None = None
+    threads: int | None = None
+    targets: tuple[str, ...] = ("onnx",)
+    capabilities: tuple[Capability, ...] = ()
+    max_batch: int = 1
+
+
+def quantize_bundle(
+    source: Path, out: Path, dataset: Dataset | None, options: QuantizeOptions, work: Path, *, log: Log = print
+) -> Path:
+    """Write the bundle `source`, folder or `.tar`, with graphs of another precision to the folder `out`.
+
+    Args:
+        source: with fp32 graphs and, but for fp16, activation ranges.
+        out: the new bundle's folder; one that is there is replaced.
+        dataset: pictures to measure layers and compare bundles with; None only for fp16.
+        options: how.
+        work: a folder for what was measured; an interrupted export goes on from there.
+        log: is told each step.
+
+    Returns:
+        `out`.
+
+    Raises:
+        OptionError: options that cannot be combined, before any work.
+        BundleError: the source has no ranges or other graphs, or the result is too far from fp32; nothing is written.
+        InputError: the data set lacks pictures.
+    """
+    started = time.perf_counter()
+    options = _checked(options)
+    engines = engine_options(options.targets, options.capabilities, options.max_batch)
+    if options.precision == "fp8" and (old := [c for one in engines for c in one.capabilities if c < FP8_SINCE]):
+        raise OptionError(
+            f"--precision fp8 needs compute capability {capability_text(FP8_SINCE)} or later, not "
+            f"{capability_text(old[0])}; use int8 or fp16 there"
+        )
+    refuse_foreign(out)
+    with Bundle.open(source) as bundle:
+        _check_source(bundle, options)
+        materials = [] if dataset is None else [gather(bundle, dataset[name]) for name in dataset.names]
+        if options.precision != "fp16" and not materials:
+            raise OptionError(
+                f"--precision {options.precision} is measured on pictures: give --data, the folder that the bundle was "
+                "calibrated on"
+            )
+        for material in materials:
+            if not material.held_out and not material.shots:
+                raise InputError(f"{material.category}: no good image in train/good or test/good of {dataset.path}")  # type: ignore[union-attr]
+        cache = Cache(work / "quantize.jsonl")
+        with atomic_folder(out) as folder:
+            manifest = _write_graphs(bundle, folder, materials, options, cache, log)
+            manifest = write_manifest(folder, manifest)
+            manifest = write_manifest(folder, _verified(folder, manifest, log))
+            if materials:
+                found = _compared(bundle, folder, materials, options, cache, log)
+                manifest.metrics["export"]["quantization"]["check"] = found.record()
+                manifest = write_manifest(folder, manifest)
+            for wanted in engines:
+                manifest.engines.update(make_engines(folder, manifest, wanted, folder / "engines", log=log))
+            if engines:
+                write_manifest(folder, manifest)
+        write_text(work / "layers.md", layer_table(manifest))
+    log(f"{out}: {options.precision}, checked, in {time.perf_counter() - started:.0f} s; layers: {work / 'layers.md'}")
+    return out
+
+
+def layer_table(manifest: Manifest) -> str:
+    """Markdown: every layer of the quantized graphs, what it computes in, and the error of quantizing it alone."""
+    errors = manifest.metrics.get("export", {}).get("quantization", {}).get("layers", {})
+    lines = []
+    for name, graph in manifest.graphs.items():
+        if graph.quantization is None:
+            continue
+        made = graph.quantization
+        counts = f"{len(made.layers)} layers in {graph.precision}, {len(made.left)} in {made.rest}"
+        lines += [f"## {name}", "", f"{counts}; relative error of the graph {made.error:.4f}", ""]
+        lines += ["| layer | computes in | error alone | left because |", "|---|---|---|---|"]
+        rows = sorted({*made.layers, *made.left}, key=lambda layer: -errors.get(name, {}).get(layer, float("inf")))
+        for layer in rows:
+            alone = errors.get(name, {}).get(layer)
+            shown = "–" if alone is None else f"{alone:.5f}"
+            precision = made.rest if layer in made.left else graph.precision
+            lines.append(f"| {layer} | {precision} | {shown} | {made.left.get(layer, '')} |")
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def _checked(options: QuantizeOptions) -> QuantizeOptions:
+    from dataclasses import replace
+
+    if unknown := sorted(set(options.graphs) - set(POSSIBLE)):
+        raise OptionError(f'--graphs "{unknown[0]}" cannot be quantized; use some of {", ".join(POSSIBLE)}')
+    if options.clip not in CLIPS:
+        raise OptionError(f'--clip "{options.clip}" is not known; use one of {", ".join(CLIPS)}')
+    if not options.graphs:
+        raise OptionError(f"--graphs names none; use some of {', '.join(POSSIBLE)}")
+    cards = set(options.targets) - {"onnx"}
+    layout: Layout = options.layout or ("tensorrt" if cards or options.precision != "int8" else "cpu")
+    if layout == "cpu" and (cards or options.precision == "fp8"):
+        what = f"--target {sorted(cards)[0]}" if cards else "--precision fp8"
+        raise OptionError(
+            f"--layout cpu is for int8 on ONNX Runtime's processor kernels; {what} needs --layout tensorrt"
+        )
+    return replace(options, layout=layout)
+
+
+def _check_source(bundle: Bundle, options: QuantizeOptions) -> None:
+    for name in options.graphs:
+        has = bundle.graph(name).precision
+        if has != "fp32":
+            raise OptionError(
+                f'the graph {name} of "{bundle.source}" is {has}; other precisions are made of fp32 graphs: give the '
+                "bundle that it was made of"
+            )
+        if options.precision != "fp16":
+            bundle_ranges(bundle, name, options.clip)
+    if options.precision != "fp16" and bundle.plan(options.plan)[0] not in bundle.manifest.ranges:
+        raise BundleError(
+            f'"{bundle.source}" has no activation ranges of plan {bundle.plan(options.plan)[0]}, but of '
+            f"{', '.join(bundle.manifest.ranges)}; run edge-ad calibrate with --ranges --plan"
+        )
+
+
+def _write_graphs(
+    bundle: Bundle, folder: Path, materials: Sequence[Material], options: QuantizeOptions, cache: Cache, log: Log
+) -> Manifest:
+    """Copy the bundle without engines, with the graphs that are to change made anew; the manifest to be written."""
+    import onnx
+
+    manifest = bundle.manifest.model_copy(deep=True)
+    manifest.engines = {}
+    manifest.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    replaced = {file for name in options.graphs for file in (bundle.graph(name).file, bundle.graph(name).data) if file}
+    gone = {file for engine in bundle.manifest.engines.values() for file in engine.files.values()}
+    for file in set(bundle.manifest.files) - replaced - gone:
+        _take(bundle.folder / file, folder / file)
+    samples = {}
+    if options.precision != "fp16":
+        pictures = [(m.category, (m.held_out or m.shots)[0]) for m in materials]
+        samples = sample_inputs(bundle, options.graphs, pictures, plan=options.plan, threads=options.threads)
+    errors: dict[str, dict[str, float]] = {}
+    for name in options.graphs:
+        started = time.perf_counter()
+        model = onnx.load(str(bundle.file(bundle.graph(name).file)))
+        layers = find_layers(model)
+        choice: Choice | None = None
+        alone: dict[str, float] = {}
+        left: dict[str, str] = {}
+        if options.precision == "fp16":
+            made = half_model(_copy(model), model)
+        else:
+            scheme = Scheme(options.precision, _layout(options))
+            ranges = bundle_ranges(bundle, name, options.clip)
+            choice, alone, left = _choose(bundle, name, model, layers, ranges, scheme, samples[name], options, cache)
+            if not choice.layers and scheme.layout == "cpu":
+                log(f"graph {name}: stays in fp32, as no layer keeps its error below {options.layer_error:g}")
+                _take_graph(bundle, name, folder)
+                continue
+            chosen = [layer for layer in layers if layer.name in set(choice.layers)]
+            half = scheme.layout == "tensorrt" and name != "features"
+            made = quantized_model(model, chosen, ranges, scheme, half=half)
+            if half:
+                made = half_model(made, model)
+        manifest.graphs[name] = _saved(folder, bundle.graph(name), made, name, options, choice, left)
+        errors[name] = alone
+        size = sum((folder / f).stat().st_size for f in (manifest.graphs[name].file, manifest.graphs[name].data) if f)
+        share = "" if choice is None else f", {len(choice.layers)} of {len(layers)} layers, error {choice.error:.4f}"
+        log(f"graph {name}: {size / 1e6:.1f} MB{share}, in {time.perf_counter() - started:.0f} s")
+    if not any(manifest.graphs[name].precision == options.precision for name in options.graphs):
+        raise BundleError(
+            f"no layer could be quantized to {options.precision} with an error below {options.layer_error:g}; nothing "
+            "was written: give a larger --layer-error, or use --precision fp16"
+        )
+    export = dict(manifest.metrics.get("export", {}))
+    export["quantization"] = {"clip": options.clip, "layer_error": options.layer_error, "layers": errors}
+    manifest.metrics = {"export": export}
+    return manifest
+
+
+def _choose(
+    bundle: Bundle,
+    name: str,
+    model: Any,
+    layers: Sequence[Layer],
+    ranges: dict[str, Range],
+    scheme: Scheme,
+    batch: Any,
+    options: QuantizeOptions,
+    cache: Cache,
+) -> tuple[Choice, dict[str, float], dict[str, str]]:
+    """The layers to quantize, the error of each alone, and why the others are left."""
+    import onnx
+
+    left = kept_by_rule(model, list(layers))
+    if scheme.layout == "cpu":  # measured: docs/export.md
+        left |= {layer.name: "no faster on a processor" for layer in layers if layer.kind != "Conv"} | left
+    candidates = [layer for layer in layers if layer.name not in left]
+    files = [bundle.manifest.files[f] for f in (bundle.graph(name).file, bundle.graph(name).data) if f]
+    place = f"{' '.join(files)} {scheme.kind} {scheme.layout} {options.clip} {sorted(ranges.items())!r}"
+    with tempfile.TemporaryDirectory(prefix="edge-ad-layers-") as scratch:
+        path = Path(scratch) / "switched.onnx"
+        switched = switched_model(model, candidates, ranges, scheme)
+        onnx.save(switched, str(path), save_as_external_data=switched.ByteSize() > _INLINE_LIMIT)
+        del switched
+        graph = SwitchedGraph(path, [layer.name for layer in candidates], [batch], options.threads)
+        place = f"{_short(place)} {_short(repr([(key, value.tobytes()) for key, value in sorted(batch.items())]))}"
+        alone: dict[str, float] = {}
+        with progress(f"Layers of {name}", len(candidates)) as step:
+            for layer in candidates:
+                alone[layer.name] = cache.get(
+                    f"layer {place} {layer.name}",
+                    lambda one=layer: min(graph.error([one.name]), 1e9),  # type: ignore[misc]
+                )
+                step(note=layer.name)
+        choice = choose_layers(alone, graph.error, options.layer_error)
+    for layer_name in set(alone) - set(choice.layers):
+        left[layer_name] = f"error {alone[layer_name]:.4f}"
+    return choice, alone, {layer.name: left[layer.name] for layer in layers if layer.name in left}
+
+
+def _saved(
+    folder: Path, before: Graph, model: Any, name: str, options: QuantizeOptions, choice: Choice | None,
+    left: dict[str, str],
+) -> Graph:  # fmt: skip
+    """Write a graph's file, check it, and return its entry."""
+    import onnx
+
+    path = folder / before.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = f"{before.file}.data" if model.ByteSize() > _INLINE_LIMIT else None
+    onnx.save(
+        model, str(path), save_as_external_data=data is not None, location=None if data is None else Path(data).name
+    )
+    onnx.checker.check_model(str(path))
+    rest: Precision = "fp32" if _layout(options) == "cpu" or name == "features" else "fp16"
+    cost = graph_cost(path)
+    if before.cost is not None:  # the scales are no weights of the network
+        cost = cost.model_copy(update={"parameters": before.cost.parameters})
+    update: dict[str, Any] = {"data": data, "precision": rest, "cost": cost, "tolerance": HALF_TOLERANCE}
+    if choice is not None and choice.layers:
+        update["precision"] = options.precision
+        update["quantization"] = Quantization(
+            layout=_layout(options), rest=rest, layers=tuple(choice.layers), left=left, error=choice.error,
+            clip=options.clip,
+        )  # fmt: skip
+    return before.model_copy(update=update)
+
+
+def _verified(folder: Path, manifest: Manifest, log: Log) -> Manifest:
+    """Run every graph on its stored example. A quantized graph's tolerance is set to twice the error found there.
+
+    BundleError where a graph that is not quantized is off.
+    """
+    found = {}
+    with Bundle.open(folder) as opened:
+        for check in verify_graphs(opened):
+            graph = manifest.graphs[check.graph]
+            if graph.quantization is not None and check.max_error < float("inf"):
+                graph.tolerance = max(2 * check.max_error, HALF_TOLERANCE)
+            elif not check.passed:
+                raise BundleError(
+                    f"the graph {check.graph} in {graph.precision} differs from PyTorch by {check.max_error:.2g} "
+                    f"(limit {check.tolerance:.2g}); nothing was written"
+                )
+            log(f"verified {check.graph}: largest error {check.max_error:.1e}, mean {check.mean_error:.1e}")
+            found[check.graph] = {"max_error": check.max_error, "mean_error": check.mean_error}
+    manifest.metrics["export"]["verify"] = found
+    return manifest
+
+
+def _compared(
+    bundle: Bundle, folder: Path, materials: Sequence[Material], options: QuantizeOptions, cache: Cache, log: Log
+) -> Agreement:
+    """Compare with fp32 on pictures; BundleError with the figure past a limit."""
+    detectors = [
+        Detector.load(one, provider="cpu", plan=options.plan, threads=options.threads)
+        for one in (bundle, Bundle.open(folder))
+    ]
+    found = compare_bundles(detectors[0], detectors[1], materials, options.images, cache)
+    defects = "pasted defects" if found.pasted else "labelled ones"
+    log(
+        f"against fp32 on {found.pictures} pictures, {defects}: score maps correlate {found.correlation:.4f} (lowest "
+        f"{found.lowest:.4f}), image AUROC {100 * found.after:.1f} %, was {100 * found.before:.1f} %"
+    )
+    mend = "nothing was written: leave more layers with a smaller --layer-error, or use --precision fp16"
+    if not found.correlation >= options.least_correlation:
+        raise BundleError(
+            f"{options.precision}: the score maps correlate {found.correlation:.4f} with those of fp32, less than "
+            f"--least-correlation {options.least_correlation:g}; {mend}"
+        )
+    if not found.before - found.after <= options.most_auroc_loss:
+        raise BundleError(
+            f"{options.precision}: the image AUROC falls from {found.before:.4f} to {found.after:.4f}, more than "
+            f"--most-auroc-loss {options.most_auroc_loss:g}; {mend}"
+        )
+    return found
+
+
+def _layout(options: QuantizeOptions) -> Layout:
+    assert options.layout is not None  # `_checked` sets it
+    return options.layout
+
+
+def _short(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _copy(model: Any) -> Any:
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _take_graph(bundle: Bundle, name: str, folder: Path) -> None:
+    for file in (bundle.graph(name).file, bundle.graph(name).data):
+        if file:
+            _take(bundle.folder / file, folder / file)
+
+
+def _take(source: Path, target: Path) -> None:
+    """A hard link where the file system has them: files of a bundle are replaced, never written to."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
