@@ -18,8 +18,10 @@ from edge_ad.runtime.sessions.choose import choose_provider
 MOST_ON_CPU = 2e13
 
 
-def map_levels(bundle: Path, shots: Mapping[str, Sequence[Path]], *, log: Callable[[str], None]) -> dict[str, float]:
-    """The highest value of S, blurred as in the score, on the good pictures of each category, under the default plan.
+def map_levels(
+    bundle: Path, shots: Mapping[str, Sequence[Path]], plan: str, *, log: Callable[[str], None]
+) -> dict[str, float]:
+    """The highest value of S, blurred as in the score, on the good pictures of each category, under a plan.
 
     The bundle is run on what this machine has. A category without shots is left out; all are, with a line to `log`,
     when the networks are too large for a processor.
@@ -28,10 +30,17 @@ def map_levels(bundle: Path, shots: Mapping[str, Sequence[Path]], *, log: Callab
     if not pictures:
         return {}
     opened, provider = Bundle.open(bundle), choose_provider("auto")
-    if bundle_plan_cost(opened).flops * pictures > MOST_ON_CPU and provider in ("cpu", "openvino"):
-        log("normal levels of the inpainting map: not measured, too much work for a processor")
+    if bundle_plan_cost(opened, plan).flops * pictures > MOST_ON_CPU and provider in ("cpu", "openvino"):
+        log(f"normal levels of the inpainting map, plan {plan}: not measured, too much work for a processor")
         return {}
-    detector = Detector.load(opened, provider=provider)
+    found = highest_maps(Detector.load(opened, provider=provider, plan=plan), shots)
+    for name, level in found.items():
+        log(f"category {name}: the inpainting map of plan {plan} reaches {level:.3f} on its good pictures")
+    return found
+
+
+def highest_maps(detector: Detector, shots: Mapping[str, Sequence[Path]]) -> dict[str, float]:
+    """The highest value of S, blurred, on the given pictures of each category; one without pictures is left out."""
     weights = detector.plan.weights.model_copy(update={"map_power": 1.0, "error_power": 0.0, "map_floor": 0.0})
     found = {}
     for name, paths in shots.items():
@@ -42,5 +51,4 @@ def map_levels(bundle: Path, shots: Mapping[str, Sequence[Path]], *, log: Callab
             highest.append(float(score_map.max()))
         if highest:
             found[name] = max(max(highest), 1e-6)
-            log(f"category {name}: the inpainting map reaches {found[name]:.3f} on its good pictures")
     return found
