@@ -112,15 +112,18 @@ def write_baselines(data: Path, work: Path, names: list[str], count: int, size: 
             write_pasted(data, category, kind, pairs / kind, count * kinds, size=size)
 
 
-def train_and_measure(data: Path, work: Path, source: str, settings: HeadSettings) -> dict:
-    """Heads of one source and seed: `measure_heads` on the pictures that trained nothing."""
+def train_and_measure(data: Path, work: Path, source: str, names: list[str], settings: HeadSettings) -> dict:
+    """Heads of one source and seed: `measure_heads` on the pictures that trained nothing; empty without pairs."""
+    folders = [work / "pairs" / part for part in source.split("+")]
+    if not all(any(folder.glob("*/test/*/*.png")) for folder in folders):
+        return {}  # every drawing was rejected
     out = work / "heads" / source / str(settings.seed)
     if not (out / "heads.json").is_file():
-        train_heads([work / "pairs" / part for part in source.split("+")], out, settings, good=data)
+        train_heads(folders, out, settings, good=data)
     heads = load_heads(out)
     if source in PASTED:  # their "kinds" are not kinds of defects
         heads = replace(heads, classified=False)
-    return measure_heads(heads, data, rest=True)
+    return measure_heads(heads, data, rest=True, only=[tuple(name.split("/")) for name in names])
 
 
 def table(results: dict[str, dict]) -> str:
@@ -222,7 +225,7 @@ def main(
                 chosen = HeadSettings(image_size=size, segmenter=tuning, classifier=tuning, seed=head_seed)
                 if source in PASTED:
                     chosen = replace(chosen, classifier=replace(tuning, steps=0))
-                heads.setdefault(source, {})[str(head_seed)] = train_and_measure(data, out, source, chosen)
+                heads.setdefault(source, {})[str(head_seed)] = train_and_measure(data, out, source, names, chosen)
                 keep()
 
 

@@ -31,7 +31,7 @@ def stable_diffusion():
 
 
 def _stable_diffusion(folder, widths, in_channels=9):
-    """The configuration of Stable Diffusion 1.5 (9 channels: inpainting, 4: text-to-image), the denoiser of given widths."""
+    """The configuration of Stable Diffusion 1.5 (9 channels: inpainting, 4: text-to-image), UNet of given widths."""
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel

@@ -33,6 +33,7 @@ from edge_ad.training.dual.masks import (
     MaskRules,
     PartSegmenter,
     SalientObject,
+    agreement,
     attention_mask,
     rejection,
     threshold_mask,
@@ -190,12 +191,13 @@ def _judge(
         mask = threshold_mask(part, settings.rules)
     # each picture is segmented by itself, so that the batch changes nothing
     front = None if net is None else foregrounds([picture], net, "object")[0][0]
-    reason = rejection(mask, front, settings.rules)
+    alike = agreement(picture, part, mask)
+    reason = rejection(mask, front, alike, settings.rules)
     record: dict[str, Any] = {
         "number": number,
         "rejected": reason,
         "mask_share": round(float(mask.mean()), 6),
-        "agreement": _agreement(picture, part, mask),
+        "agreement": alike,
     }
     if reason is None:
         write_image(places.part(number), part)
@@ -211,14 +213,6 @@ def _segmenter(settings: GenerateSettings) -> PartSegmenter | None:
     if settings.masks == "u2net":
         return SalientObject()
     return SegmentAnything(settings.sam_model, find_device(settings.device)) if settings.masks == "sam" else None
-
-
-def _agreement(picture: Picture, part: Picture, mask: Mask) -> float | None:
-    """1 - mean |I - I_a| / 255 inside the mask: whether both branches drew the same defect; None without a mask."""
-    if not mask.any():
-        return None
-    difference = np.abs(picture.astype(np.float32) - part.astype(np.float32))[mask]
-    return round(1 - float(difference.mean()) / 255, 4)
 
 
 def _backgrounds(generator: Generator, base: Any, net: FeatureNet | None) -> Tensor:

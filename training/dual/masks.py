@@ -13,7 +13,7 @@ from edge_ad.training.foreground import otsu
 from edge_ad.training.foreground_rembg import open_u2net
 
 MaskKind = Literal["threshold", "attention", "u2net", "sam"]
-Reason = Literal["empty", "off-object", "whole"]
+Reason = Literal["empty", "off-object", "whole", "apart"]
 
 
 class PartSegmenter(Protocol):
@@ -34,6 +34,8 @@ class MaskRules:
         smallest: a mask of less than this share of the picture is empty.
         largest: one of more covers it all.
         on_object: at least this share of a mask lies on the object.
+        agreement: picture and part are this alike inside the mask, see `agreement`; less, and the branches have drawn
+            two different things.
     """
 
     floor: float = 20.0
@@ -42,6 +44,7 @@ class MaskRules:
     smallest: float = 5e-4
     largest: float = 0.6
     on_object: float = 0.5
+    agreement: float = 0.7
 
 
 def threshold_mask(part: Picture, rules: MaskRules) -> Mask:
@@ -108,12 +111,21 @@ class SalientObject:
         return clean(self._salient(part), rules)
 
 
-def rejection(mask: Mask, foreground: Mask | None, rules: MaskRules) -> Reason | None:
+def agreement(picture: Picture, part: Picture, mask: Mask) -> float | None:
+    """1 - mean |I - I_a| / 255 inside the mask: whether both branches drew the same defect; None without a mask."""
+    if not mask.any():
+        return None
+    difference = np.abs(picture.astype(np.float32) - part.astype(np.float32))[mask]
+    return round(1 - float(difference.mean()) / 255, 4)
+
+
+def rejection(mask: Mask, foreground: Mask | None, alike: float | None, rules: MaskRules) -> Reason | None:
     """Why a pair is no use, or None.
 
     Args:
         mask: bool S,S.
         foreground: the object, bool S,S; None where the product fills the picture.
+        alike: the pair's `agreement`.
         rules: limits.
     """
     share = float(mask.mean())
@@ -123,4 +135,6 @@ def rejection(mask: Mask, foreground: Mask | None, rules: MaskRules) -> Reason |
         return "whole"
     if foreground is not None and float(foreground[mask].mean()) < rules.on_object:
         return "off-object"
+    if alike is not None and alike < rules.agreement:
+        return "apart"
     return None

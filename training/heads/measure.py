@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from edge_ad.training.heads.pictures import Reader
 METRICS = ("image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "accuracy")
 
 
-def measure_heads(heads: Heads, data: Path, *, rest: bool = False) -> dict[str, dict[str, float | None]]:
+def measure_heads(
+    heads: Heads, data: Path, *, rest: bool = False, only: Collection[tuple[str, str]] | None = None
+) -> dict[str, dict[str, float | None]]:
     """Measure heads on the test pictures of the categories they know.
 
     Masks are compared at the heads' image size.
@@ -29,6 +32,7 @@ def measure_heads(heads: Heads, data: Path, *, rest: bool = False) -> dict[str, 
         heads: from `load_heads`.
         data: data set in the layout of MVTec AD.
         rest: leave the first third of each kind of defect out, from which `synthesize train` learns.
+        only: categories and kinds of the bad pictures that are looked at; None takes all.
 
     Returns:
         `METRICS` for each category, and their "mean"; None where the pictures cannot tell (one class only, no masks,
@@ -43,7 +47,7 @@ def measure_heads(heads: Heads, data: Path, *, rest: bool = False) -> dict[str, 
         raise InputError(f"{data} has no category of {heads.folder}, which knows: {', '.join(heads.kinds)}")
     segmenter, classifier, read = SegmenterGraph(heads.segmenter()), heads.classifier(), Reader(heads.image_size)
     flat = [(name, kind) for name, kinds in heads.kinds.items() for kind in kinds]
-    samples = {category.name: _samples(category, rest) for category in known}
+    samples = {category.name: _samples(category, rest, only) for category in known}
     found: dict[str, dict[str, float | None]] = {}
     with progress("measuring", sum(map(len, samples.values()))) as tick:
         for name, chosen in samples.items():
@@ -69,13 +73,14 @@ def measure_heads(heads: Heads, data: Path, *, rest: bool = False) -> dict[str, 
     return {**found, "mean": mean_metrics(found.values())}
 
 
-def _samples(category: Category, rest: bool) -> list[Sample]:
-    """The test pictures; with `rest` without the first third of every kind of defect."""
-    if not rest:
-        return category.test
-    kinds = sorted({sample.defect for sample in category.test if sample.is_bad})
-    bad = [first_third([sample for sample in category.test if sample.defect == kind])[1] for kind in kinds]
-    return [sample for sample in category.test if not sample.is_bad] + [sample for found in bad for sample in found]
+def _samples(category: Category, rest: bool, only: Collection[tuple[str, str]] | None) -> list[Sample]:
+    """The test pictures, of bad ones those of kinds in `only`; with `rest` without the first third of every kind."""
+    found = [sample for sample in category.test if not sample.is_bad]
+    for kind in sorted({sample.defect for sample in category.test if sample.is_bad}):
+        if only is None or (category.name, kind) in only:
+            bad = [sample for sample in category.test if sample.defect == kind]
+            found += first_third(bad)[1] if rest else bad
+    return found
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:

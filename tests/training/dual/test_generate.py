@@ -24,7 +24,12 @@ from edge_ad.training.dual.score import score  # noqa: E402
 
 # a network with random weights draws no defect: its attention still makes masks, and any mask will do
 SETTINGS = GenerateSettings(
-    count=3, sampling=Sampling(steps=2), batch=2, masks="attention", rules=MaskRules(largest=1.0), device="cpu"
+    count=3,
+    sampling=Sampling(steps=2),
+    batch=2,
+    masks="attention",
+    rules=MaskRules(largest=1.0, agreement=0.0),
+    device="cpu",
 )
 
 
@@ -125,7 +130,7 @@ def test_backgrounds_of_good_pictures(base_folder, tmp_path):
     found = load_generator(tmp_path / "gen")
     assert found.shape.background
     assert found.prompts == (f"a flange cover with {defect.replace('_', ' ')}", defect.replace("_", " "))
-    rules = MaskRules(largest=1.0, on_object=0.0)
+    rules = MaskRules(largest=1.0, on_object=0.0, agreement=0.0)
     assert (
         generate(tmp_path / "gen", tmp_path / "set", replace(SETTINGS, count=1, rules=rules))["counts"]["accepted"] == 1
     )

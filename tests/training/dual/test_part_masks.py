@@ -7,6 +7,7 @@ from edge_ad.errors import InputError
 from edge_ad.training.dual.masks import (
     MaskRules,
     SalientObject,
+    agreement,
     attention_mask,
     clean,
     rejection,
@@ -84,11 +85,21 @@ def test_reasons_to_reject():
         mask[:height, left : left + width] = True
         return mask
 
-    assert rejection(box(0, 0), front, RULES) == "empty"
-    assert rejection(box(0, 90, 90), front, RULES) == "whole"
-    assert rejection(box(60, 20), front, RULES) == "off-object"
-    assert rejection(box(60, 20), None, RULES) is None
-    assert rejection(box(45, 10), front, RULES) is None
+    assert rejection(box(0, 0), front, 0.9, RULES) == "empty"
+    assert rejection(box(0, 90, 90), front, 0.9, RULES) == "whole"
+    assert rejection(box(60, 20), front, 0.9, RULES) == "off-object"
+    assert rejection(box(60, 20), None, 0.9, RULES) is None
+    assert rejection(box(45, 10), front, 0.9, RULES) is None
+    assert rejection(box(45, 10), front, 0.5, RULES) == "apart"
+
+
+def test_agreement_by_the_pixel():
+    rng = np.random.default_rng(0)
+    picture, part = (rng.integers(0, 256, (6, 6, 3), np.uint8) for _ in range(2))
+    mask = rng.random((6, 6)) > 0.5
+    values = [abs(int(picture[y, x, c]) - int(part[y, x, c])) for y, x in zip(*np.nonzero(mask)) for c in range(3)]
+    assert agreement(picture, part, mask) == pytest.approx(1 - np.mean(values) / 255, abs=1e-4)
+    assert agreement(picture, part, np.zeros((6, 6), bool)) is None
 
 
 def test_u2net_says_what_to_install():

@@ -137,6 +137,9 @@ def test_measured_one_by_one(trained_heads, head_data):
     assert set(found) == {"ring", "weave", "mean"}
     rest = measure_heads(trained_heads, head_data, rest=True)
     assert rest["ring"] != found["ring"]
+    spots = measure_heads(trained_heads, head_data, only=[("ring", "spot")])
+    assert spots["ring"]["accuracy"] == np.mean(right[6:])
+    assert spots["weave"]["image_auroc"] is None
 
 
 def test_options_that_cannot_be(head_data, head_settings, tmp_path):
