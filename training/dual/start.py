@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -66,9 +64,7 @@ def pair_latents(base: Base, picture: Picture, mask: Mask) -> Tensor:
     return encode(base, torch.cat([x, anomaly_part(x, torch.from_numpy(np.ascontiguousarray(mask))[None, None])]))
 
 
-def crop_paste(
-    picture: Picture, pair: Pair, rng: np.random.Generator, *, anywhere: bool
-) -> tuple[Picture, npt.NDArray[np.bool_]]:
+def crop_paste(picture: Picture, pair: Pair, rng: np.random.Generator, *, anywhere: bool) -> tuple[Picture, Mask]:
     """A good picture with a pair's defect in it (Lin et al., Crop-Paste, ICME 2021), and the defect's mask.
 
     Args:
@@ -80,6 +76,7 @@ def crop_paste(
     image, mask = pair.image, pair.mask
     if anywhere:
         turns = int(rng.integers(4))
-        shift: Any = tuple(int(value) for value in rng.integers(0, len(mask), 2))
-        image, mask = (np.roll(np.rot90(array, turns), shift, axis=(0, 1)) for array in (image, mask))
+        shift = int(rng.integers(len(mask))), int(rng.integers(len(mask)))
+        image = np.roll(np.rot90(image, turns), shift, axis=(0, 1))
+        mask = np.roll(np.rot90(mask, turns), shift, axis=(0, 1))
     return np.where(mask[..., None], image, picture), mask
