@@ -43,6 +43,8 @@ def decision(seconds: float, *, category: str = "ring", verdict: str = "good", s
         width=8,
         height=9,
         drift=True,
+        defect="dent",
+        defect_probability=0.75,
     )
 
 
@@ -202,6 +204,36 @@ def test_other_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
     for text in ("", "2026-13-01", "now"):
         with pytest.raises(InputError, match="is not a time"):
             parse_time(text, "since")
+
+
+def test_records_of_schema_1_are_taken_over(tmp_path: Path) -> None:
+    """Those of a version that knew no kinds of defects: what is in them stays, and new ones have the kind."""
+    path = tmp_path / "records.sqlite"
+    old, new = decision(1000.0), decision(2000.0)
+
+    async def keep(one: Decision) -> None:
+        records = await Records.open(tmp_path)
+        await records.add(one, [])
+        await records.close()
+
+    asyncio.run(keep(old))
+    connection = connect(path)
+    connection.executescript(
+        "ALTER TABLE decisions DROP COLUMN defect; ALTER TABLE decisions DROP COLUMN defect_probability;"
+        "PRAGMA user_version = 1;"
+    )
+    connection.close()
+    with pytest.raises(InputError, match="start edge-ad serve with them once"):
+        connect(path, read_only=True)
+
+    async def read() -> list[Decision | None]:
+        records = await Records.open(tmp_path)
+        await records.add(new, [])
+        found = [await records.get(one.record_id) for one in (old, new)]
+        await records.close()
+        return found
+
+    assert asyncio.run(read()) == [old.model_copy(update={"defect": None, "defect_probability": None}), new]
 
 
 @pytest.fixture
