@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_ad.calibration.calibrate import RATES, Outcome, Result
 from edge_ad.calibration.charts import line_chart
+from edge_ad.calibration.outcome import RATES, Outcome, Result
 from edge_ad.files import write_json, write_text
 from edge_ad.report_charts import histogram
 from edge_ad.report_style import CSS

@@ -72,8 +72,9 @@ def command(
     from typing import Any, cast
 
     from edge_ad.bundle import Bundle
-    from edge_ad.calibration.calibrate import Settings, calibrate
+    from edge_ad.calibration.calibrate import calibrate
     from edge_ad.calibration.options import area_of, numbers, pixel_of
+    from edge_ad.calibration.outcome import Settings
     from edge_ad.calibration.page import PAGE, write_page
     from edge_ad.calibration.ranges import check_graphs, collect_ranges
     from edge_ad.dataset import Dataset, category_names, load_dataset

@@ -1,0 +1,111 @@
+"""The thresholds of a category by the rule that was asked for, or an estimate of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from edge_ad.calibration.cache import Cache, context
+from edge_ad.calibration.choose import leaving_out
+from edge_ad.calibration.conformal import conformal_threshold, shortage
+from edge_ad.calibration.estimate import fitted_threshold
+from edge_ad.calibration.material import Material
+from edge_ad.calibration.measure import Measured, measure_picture, restored, settings_of
+from edge_ad.calibration.operating import cost_threshold, f1_threshold
+from edge_ad.calibration.outcome import Settings
+from edge_ad.calibration.vary import as_good
+from edge_ad.errors import InputError
+from edge_ad.images import read_image
+from edge_ad.progress import progress
+from edge_ad.runtime import Detector
+
+#: Held-out images from which an estimate is made without the shots.
+ENOUGH = 8
+#: Variations of a shot that go into an estimate, beside the shot itself.
+VARIATIONS = 4
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Thresholds of a category and where they come from. varied: scores of the shots, if an estimate needed them."""
+
+    rule: Literal["conformal", "estimate", "f1", "cost"]
+    threshold: float
+    promised: float | None
+    pixel: float
+    pixel_promised: float | None
+    sentence: str | None
+    measured: tuple[float, float] | None
+    varied: list[list[Measured]]
+
+
+def find_limits(
+    detector: Detector,
+    material: Material,
+    good: Sequence[Measured],
+    bad: Sequence[Measured],
+    settings: Settings,
+    cache: Cache,
+) -> Limits:
+    """The thresholds by the rule that was asked for, or an estimate."""
+    name, rate = material.category, settings.false_reject
+    scores, levels = [one.score for one in good], [one.area_level for one in good]
+    promise, pixel_promise = conformal_threshold(scores, rate), conformal_threshold(levels, rate)
+    sentence = None if promise is not None or settings.rule != "conformal" else shortage(rate, len(scores))
+    if sentence is not None and settings.require_promise:
+        raise InputError(f"{name}: {sentence} (--require-promise; images that λ was chosen with do not count)")
+    few = promise is None and len(good) < ENOUGH
+    varied = _from_shots(detector, material, settings.min_area, cache) if few else []
+    rule: Literal["conformal", "estimate", "f1", "cost"] = settings.rule
+    measured, promised = None, None
+    if settings.rule == "conformal" and promise is not None:
+        threshold, promised = promise.threshold, promise.rate
+    elif settings.rule == "conformal":
+        groups = [*([score] for score in scores), *([one.score for one in shot] for shot in varied)]
+        rule, threshold = "estimate", fitted_threshold(groups, rate)
+    else:
+        worse = [one.score for one in bad]
+        choice = (
+            f1_threshold(scores, worse)
+            if settings.rule == "f1"
+            else cost_threshold(scores, worse, settings.cost_ratio, settings.defect_rate)
+        )
+        threshold, measured = choice.threshold, (choice.false_rejects, choice.escapes)
+    pixel_promised = None
+    if settings.pixel is not None:
+        pixel = settings.pixel
+    elif pixel_promise is not None:
+        pixel, pixel_promised = pixel_promise.threshold, pixel_promise.rate
+    else:
+        groups = [*([level] for level in levels), *([one.area_level for one in shot] for shot in varied)]
+        pixel = fitted_threshold(groups, rate)
+    return Limits(rule, threshold, promised, pixel, pixel_promised, sentence, measured, varied)
+
+
+def _from_shots(detector: Detector, material: Material, min_area: float, cache: Cache) -> list[list[Measured]]:
+    """Every shot and some variations of it, scored without the shot's own prototypes where others are left."""
+    shots = list(detector.bundle.category(material.category).shots or ())
+    place = context(
+        detector.bundle.manifest, material.category, detector.plan_name, min_area=min_area, **settings_of(detector)
+    )
+    groups = []
+    with progress(f"Scoring {material.category}'s shots", len(material.shots) * (1 + VARIATIONS)) as step:
+        for item in material.shots:
+            leave = shots.index(item.hash) if len(shots) > 1 else None
+            ready = leaving_out(detector, material.category, leave)
+            image, group = read_image(item.path), []
+            for number in range(1 + VARIATIONS):
+                picture = as_good(image, np.random.default_rng([shots.index(item.hash), number])) if number else image
+                key = f"shot {place} {item.hash} {leave} {number}"
+
+                def compute(d: Detector = ready, p: Any = picture, path: Path = item.path) -> dict[str, Any]:
+                    return measure_picture(d, material.category, p, min_area, str(path))
+
+                group.append(restored(cache.get(key, compute)))
+                step(note=material.category)
+            groups.append(group)
+    return groups
