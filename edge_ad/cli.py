@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "demo-data": "Draw the demo data set: product categories, defects and exact masks.",
     "pretrain": "Train the nano base model from drawn pictures.",
     "train": "Adapt a base model to a few good photographs of each product.",
+    "distill": "Make a run's denoiser need fewer steps.",
     "synthesize": "Learn a defect from a few image-mask pairs, generate more, score them.",
     "heads": "Train a segmenter and a classifier of defects on pairs, put them into a bundle.",
     "export": "Fuse a training run and write it as a bundle of ONNX graphs.",
