@@ -1,11 +1,13 @@
 """The detector on nano, the base as it is, on two drawn products: `make bench`.
 
-Whole inspections by provider and batch, the graphs that take the time, loading, and large matrix products: the
-yardstick by which `compare.py` tells a slower program from a slower machine.
+Whole inspections by provider, batch and plan, the graphs that take the time, loading, `edge-ad inspect` from start to
+end, and large matrix products: the yardstick by which `compare.py` tells a slower program from a slower machine.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ from edge_ad.training.train import TrainSettings, train
 
 PROVIDERS = ["cpu", "openvino"]
 # rows as the grouped plan gives them for one image
-ROWS = {"encoder": 1, "denoiser": 14, "decoder": 5, "features": 1}
+ROWS = {"encoder": 1, "denoiser": 13, "decoder": 4, "features": 1}
+PLANS = ("grouped", "grouped-2", "grouped-1")
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +42,7 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         settings, denoiser=replace(settings.denoiser, steps=0), decoder=replace(settings.decoder, steps=0)
     )
     train(folder / "data", folder / "run", settings)
-    export_run(folder / "run", folder / "bundle", log=lambda line: None, plans=("grouped",))
+    export_run(folder / "run", folder / "bundle", log=lambda line: None, plans=PLANS)
     return folder / "bundle", folder / "data"
 
 
@@ -62,6 +65,27 @@ def test_inspect(benchmark: Any, station: tuple[Path, Path], provider: str, coun
         detector.inspect_batch, args=(images, ["gel_pod"] * count), rounds=5, warmup_rounds=1, iterations=1
     )
     assert len(found) == count
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_plan(benchmark: Any, station: tuple[Path, Path], provider: str, plan: str) -> None:
+    """One picture under a plan, after one warm-up."""
+    bundle, data = station
+    detector = Detector.load(bundle, provider=provider, plan=plan)
+    image = read_image(load_dataset(data)["gel_pod"].test[0].path)
+    benchmark.pedantic(detector.inspect, args=(image, "gel_pod"), rounds=5, warmup_rounds=1, iterations=1)
+
+
+def test_cold_start(benchmark: Any, station: tuple[Path, Path], provider: str, tmp_path: Path) -> None:
+    """`edge-ad inspect` of one picture in a process of its own; what a provider compiles is in the user's cache."""
+    bundle, data = station
+    picture = load_dataset(data)["gel_pod"].test[0].path
+    command = [sys.executable, "-m", "edge_ad", "inspect", bundle, picture, "--category", "gel_pod",
+               "--provider", provider, "--out", tmp_path / "out"]  # fmt: skip
+    benchmark.pedantic(
+        subprocess.run, args=([str(part) for part in command],), kwargs={"check": True, "capture_output": True, "cwd": tmp_path},
+        rounds=5, warmup_rounds=1, iterations=1,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("graph", ROWS)
