@@ -9,7 +9,7 @@ pytest.importorskip("diffusers")
 from edge_ad.training.diffusion import Diffusion  # noqa: E402
 from edge_ad.training.dual.model import DualModel, DualShape  # noqa: E402
 from edge_ad.training.dual.pairs import PairViews  # noqa: E402
-from edge_ad.training.dual.train import DualTuning, default_settings, dual_loss, noised_batch, tune  # noqa: E402
+from edge_ad.training.dual.train import DualTuning, _Tuned, default_settings, dual_loss, noised_batch, tune  # noqa: E402
 from edge_ad.training.pretrain.architecture import SCHEDULER  # noqa: E402
 
 PROMPTS = ("a vfx with sks", "sks")
@@ -98,3 +98,31 @@ def test_defaults_are_those_of_the_paper_and_known_runs():
     )
     assert (settings.shape.rank, settings.prompts) == (32, ("a vfx with sks", "sks"))
     assert default_settings("owner/name", background=True).tuning.batch == 2
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_every_trained_weight_has_a_gradient_as_several_processes_need_it(tiny_base, background):
+    torch.manual_seed(0)
+    views = PairViews(*(torch.randn(2, 4, 8, 8) for _ in range(2)), torch.randn(2, 4, 8, 8) if background else None)
+    model = DualModel(tiny_base(), DualShape(rank=2, background=background))
+    noised, timesteps, noise, behind = noised_batch(views, Diffusion(SCHEDULER), 2, np.random.default_rng(0))
+    predicted = _Tuned(model, PROMPTS)(noised, timesteps, torch.zeros(2, dtype=torch.bool), behind)
+    dual_loss(predicted, noise.transpose(0, 1).flatten(0, 1)).backward()
+    assert [name for name, value in model.trained.items() if value.grad is None] == []
+
+
+def test_parts_of_a_batch_add_up_to_the_whole(tiny_base, views, tmp_path):
+    """Two accumulated halves of a batch change the weights as the whole batch does."""
+    from edge_ad.training.machine import make_accelerator
+
+    found = []
+    for accumulate in (1, 2):
+        model = DualModel(tiny_base(), DualShape(rank=2))
+        accelerator = make_accelerator("cpu", "no", accumulate)
+        checkpoint = tmp_path / str(accumulate)
+        tune(
+            model, views, SCHEDULER, PROMPTS, DualTuning(steps=1, batch=2, learning_rate=1e-3), checkpoint, seed=0,
+            tick=lambda *_: None, accelerator=accelerator,
+        )  # fmt: skip
+        found.append(torch.cat([value.detach().flatten() for value in model.trained.values()]))
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-3)
