@@ -82,10 +82,9 @@ def test_cold_start(benchmark: Any, station: tuple[Path, Path], provider: str, t
     picture = load_dataset(data)["gel_pod"].test[0].path
     command = [sys.executable, "-m", "edge_ad", "inspect", bundle, picture, "--category", "gel_pod",
                "--provider", provider, "--out", tmp_path / "out"]  # fmt: skip
-    benchmark.pedantic(
-        subprocess.run, args=([str(part) for part in command],), kwargs={"check": True, "capture_output": True, "cwd": tmp_path},
-        rounds=5, warmup_rounds=1, iterations=1,
-    )  # fmt: skip
+    settings = {"check": True, "capture_output": True, "cwd": tmp_path}
+    arguments = ([str(part) for part in command],)
+    benchmark.pedantic(subprocess.run, args=arguments, kwargs=settings, rounds=5, warmup_rounds=1, iterations=1)
 
 
 @pytest.mark.parametrize("graph", ROWS)
