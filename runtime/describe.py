@@ -98,7 +98,9 @@ def _category(bundle: Bundle, name: str) -> dict[str, Any]:
         "thresholds": entry.thresholds,
         "calibrations": {
             plan: {
-                precision: made.model_dump(mode="json", include={"rule", "promised", "target", "images", "created"})
+                precision: made.model_dump(
+                    mode="json", include={"rule", "promised", "target", "images", "created", "cascade"}
+                )
                 for precision, made in by_precision.items()
             }
             for plan, by_precision in entry.calibrations.items()

@@ -201,12 +201,17 @@ def _categories(content: dict[str, Any]) -> Table:
 
 
 def _promise(calibration: dict[str, Any] | None) -> str:
-    """Where a threshold comes from, such as " (conformal of 120 images, at most 1 % of good parts rejected)"."""
+    """Where a threshold comes from, such as " (conformal of 120 images, at most 1 % of good parts rejected)".
+
+    With the limits of a cascade, where there are some.
+    """
     if calibration is None:
         return ""
     promised = calibration["promised"]
     promise = "" if promised is None else f", at most {100 * promised:.2g} % of good parts rejected"
-    return f" ({calibration['rule']} of {calibration['images']} images{promise})"
+    limits = calibration["cascade"]
+    early = "" if limits is None else f", cascade outside {limits['lower']:.4g} to {limits['upper']:.4g}"
+    return f" ({calibration['rule']} of {calibration['images']} images{promise}{early})"
 
 
 def _engines(content: dict[str, Any]) -> Table | None:
