@@ -231,15 +231,16 @@ def main(
     if any(one is None for one in limits.values()):
         chosen = [row for row in chosen if not row.cascade]
         click.echo("no cascade: the bundle has no limits for it; edge-ad calibrate --cascade 0.02 sets them", err=True)
+    files = {path: digest for path, digest in manifest.files.items() if "/calibration/" not in path}
     settings = {
-        "bundle": str(bundle), "manifest": manifest.files, "data": str(data), "categories": names,
+        "bundle": str(bundle), "files": files, "data": str(data), "categories": names,
         "per_class": per_class, "repeats": repeats, "provider": base.provider, "precision": base.precision,
         "threads": threads, "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
     }  # fmt: skip
     old: dict[str, Any] = {}
     if json_file.is_file():
         kept = json.loads(json_file.read_text(encoding="utf-8"))
-        comparable = {"bundle", "manifest", "data", "per_class", "provider", "threads", "machine"}
+        comparable = {"bundle", "files", "data", "per_class", "provider", "threads", "machine"}
         if all(kept["settings"][key] == settings[key] for key in comparable):
             old = kept["rows"]
     found: dict[str, Any] = {}
