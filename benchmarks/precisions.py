@@ -52,7 +52,7 @@ def prepared(bundle: Path, work: Path, data: Dataset, images: int, plan: str | N
     return folder
 
 
-def lowered(name: str, fp32: Path, work: Path, data: Dataset, options: QuantizeOptions) -> Path:
+def lowered(name: str, fp32: Path, work: Path, data: Dataset | None, options: QuantizeOptions) -> Path:
     """The bundle of another precision in WORK, made if it is not there."""
     folder = work / name
     if not (folder / "manifest.json").is_file():
@@ -167,14 +167,18 @@ def main(
     results: dict[str, Any] = {"about": {key: str(value) for key, value in about.items()}, "rows": [], "engines": {}}
     folders: dict[str, Path] = {}
 
+    def made(name: str, precision: Any, **more: Any) -> Path:
+        say(f"bundle {name}")
+        options = QuantizeOptions(precision=precision, **common, **more)
+        # fp16 is measured below; on a processor it is slow
+        return lowered(name, fp32, work, None if precision == "fp16" else dataset, options)
+
     def written() -> None:
         write_json(work / "precisions.json", results)
         write_text(work / "precisions.md", markdown(results, folders))
 
     for name in precisions.split(","):
-        folder = (
-            fp32 if name == "fp32" else lowered(name, fp32, work, dataset, QuantizeOptions(precision=name, **common))
-        )
+        folder = made(name, name) if name != "fp32" else fp32
         folders[name] = folder
         for provider in providers.split(","):
             file = work / "rows" / f"{name}-{provider}-{limit or 'all'}.json"
@@ -187,8 +191,7 @@ def main(
         engine_options(("trt-rtx",), capabilities, 1)  # refused before the work
         for precision in ("int8", "fp8"):
             name = f"{precision}-engines"
-            options = QuantizeOptions(precision=precision, targets=("trt-rtx",), capabilities=capabilities, **common)
-            folders[name] = lowered(name, fp32, work, dataset, options)
+            folders[name] = made(name, precision, targets=("trt-rtx",), capabilities=capabilities)
             results["engines"].update(engine_row(folders[name]))
             written()
     click.echo((work / "precisions.md").read_text(encoding="utf-8"))

@@ -127,8 +127,10 @@ def quantize_bundle(
                 manifest.engines.update(make_engines(folder, manifest, wanted, folder / "engines", log=log))
             if engines:
                 write_manifest(folder, manifest)
-        write_text(work / "layers.md", layer_table(manifest))
-    log(f"{out}: {options.precision}, checked, in {time.perf_counter() - started:.0f} s; layers: {work / 'layers.md'}")
+        if table := layer_table(manifest).strip():
+            write_text(work / "layers.md", table + "\n")
+            log(f"layers: {work / 'layers.md'}")
+    log(f"{out}: {options.precision}, verified, in {time.perf_counter() - started:.0f} s")
     return out
 
 
@@ -260,8 +262,6 @@ def _choose(
     import onnx
 
     left = kept_by_rule(model, list(layers))
-    if scheme.layout == "cpu":  # measured: docs/export.md
-        left |= {layer.name: "no faster on a processor" for layer in layers if layer.kind != "Conv"} | left
     candidates = [layer for layer in layers if layer.name not in left]
     files = [bundle.manifest.files[f] for f in (bundle.graph(name).file, bundle.graph(name).data) if f]
     place = f"{' '.join(files)} {scheme.kind} {scheme.layout} {options.clip} {sorted(ranges.items())!r}"
