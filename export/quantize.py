@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -156,8 +157,6 @@ def layer_table(manifest: Manifest) -> str:
 
 
 def _checked(options: QuantizeOptions) -> QuantizeOptions:
-    from dataclasses import replace
-
     if unknown := sorted(set(options.graphs) - set(POSSIBLE)):
         raise OptionError(f'--graphs "{unknown[0]}" cannot be quantized; use some of {", ".join(POSSIBLE)}')
     if options.clip not in CLIPS:
@@ -268,7 +267,7 @@ def _choose(
     with tempfile.TemporaryDirectory(prefix="edge-ad-layers-") as scratch:
         path = Path(scratch) / "switched.onnx"
         switched = switched_model(model, candidates, ranges, scheme)
-        onnx.save(switched, str(path), save_as_external_data=switched.ByteSize() > _INLINE_LIMIT)
+        onnx.save(switched, str(path), save_as_external_data=_large(switched))
         del switched
         graph = SwitchedGraph(path, [layer.name for layer in candidates], [batch], options.threads)
         place = f"{_short(place)} {_short(repr([(key, value.tobytes()) for key, value in sorted(batch.items())]))}"
@@ -295,7 +294,7 @@ def _saved(
 
     path = folder / before.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = f"{before.file}.data" if model.ByteSize() > _INLINE_LIMIT else None
+    data = f"{before.file}.data" if _large(model) else None
     onnx.save(
         model, str(path), save_as_external_data=data is not None, location=None if data is None else Path(data).name
     )
@@ -369,9 +368,11 @@ def _layout(options: QuantizeOptions) -> Layout:
     return options.layout
 
 
-def _short(text: str) -> str:
-    import hashlib
+def _large(model: Any) -> bool:
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _INLINE_LIMIT
 
+
+def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from itertools import pairwise
 
 import numpy as np
@@ -427,6 +428,9 @@ def test_a_bundle_becomes_int8_end_to_end(ranged, rings, tmp_path, capsys):
     assert detector.precision == "int8"
     assert "at int8" in detector.undecided("ring")  # thresholds are of a precision
     capsys.readouterr()
+    if find_spec("tensorrt_rtx") is not None:
+        assert run(["engines", "build", str(out), "--library", "trt-rtx", "--sm", "8.9"]) == 2
+        assert "--precision int8 --layout tensorrt" in capsys.readouterr().err
     # again, from what was measured; and the limits, each with its figure
     before = (out / "manifest.json").read_bytes()
     for options, words in (
