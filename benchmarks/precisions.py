@@ -25,7 +25,9 @@ from edge_ad.dataset import Dataset, category_names, load_dataset
 from edge_ad.doctor.machine import examine
 from edge_ad.errors import EdgeAdError
 from edge_ad.evaluation import evaluate, percent
-from edge_ad.export.quantize import QuantizeOptions, layer_table, quantize_bundle
+from edge_ad.export.quantize import quantize_bundle
+from edge_ad.export.quantize_options import QuantizeOptions
+from edge_ad.export.quantize_table import layer_table
 from edge_ad.export.targets import engine_options
 from edge_ad.files import atomic_folder, write_json, write_text
 from edge_ad.runtime import Detector

@@ -8,14 +8,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edge_ad.bundle import Bundle, Graph, Manifest, Precision, Quantization, write_manifest
 from edge_ad.calibration.cache import Cache
-from edge_ad.calibration.histogram import CLIPS
 from edge_ad.calibration.material import Material, gather
 from edge_ad.calibration.ranges import bundle_ranges
 from edge_ad.dataset import Dataset
@@ -24,54 +22,23 @@ from edge_ad.export.costs import graph_cost
 from edge_ad.export.quantize_check import Agreement, compare_bundles
 from edge_ad.export.quantize_half import half_model
 from edge_ad.export.quantize_layers import Layer, find_layers, kept_by_rule
+from edge_ad.export.quantize_options import QuantizeOptions, check_source, checked_options, layout_of
 from edge_ad.export.quantize_samples import sample_inputs
-from edge_ad.export.quantize_scheme import Layout, Range, Scheme
+from edge_ad.export.quantize_scheme import Range, Scheme
 from edge_ad.export.quantize_sensitivity import Choice, SwitchedGraph, choose_layers
+from edge_ad.export.quantize_table import layer_table
 from edge_ad.export.quantize_write import quantized_model, switched_model
-from edge_ad.export.targets import HALF_TOLERANCE, engine_options, refuse_foreign
+from edge_ad.export.targets import HALF_TOLERANCE, refuse_foreign
 from edge_ad.files import atomic_folder, write_text
 from edge_ad.progress import progress
 from edge_ad.runtime import Detector
-from edge_ad.runtime.engines.library import Capability, capability_text
 from edge_ad.runtime.engines.make import make_engines
 from edge_ad.runtime.verify import verify_graphs
 
-#: The graphs that other precisions are made of; distances and scores stay in fp32.
-GRAPHS = ("encoder", "denoiser", "decoder")
-#: Others that can be asked for.
-POSSIBLE = (*GRAPHS, "features")
-#: Compute capability from which cards multiply in FP8 (Ada Lovelace).
-FP8_SINCE = (8, 9)
 # an ONNX file of its own must stay below protobuf's 2 GB
 _INLINE_LIMIT = 1 << 30
 
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class QuantizeOptions:
-    """How a bundle is quantized.
-
-    layout: whose Q/DQ pairs, None for what `targets` need. graphs: among `POSSIBLE`. clip: how ranges are cut, one of
-    `CLIPS`. layer_error: the largest relative error of a graph's output; layers are left as they are until it is kept.
-    least_correlation, most_auroc_loss: of score maps and image AUROC against fp32, or nothing is written. images: good
-    and bad pictures a category to compare with. plan: to compare with, None for the default. targets, capabilities,
-    max_batch: as in `edge_ad.export.pipeline.ExportOptions`.
-    """
-
-    precision: Literal["fp16", "int8", "fp8"]
-    layout: Layout | None = None
-    graphs: tuple[str, ...] = GRAPHS
-    clip: str = "mse"
-    layer_error: float = 0.02
-    least_correlation: float = 0.98
-    most_auroc_loss: float = 0.02
-    images: int = 6
-    plan: str | None = None
-    threads: int | None = None
-    targets: tuple[str, ...] = ("onnx",)
-    capabilities: tuple[Capability, ...] = ()
-    max_batch: int = 1
 
 
 def quantize_bundle(
@@ -96,16 +63,10 @@ def quantize_bundle(
         InputError: the data set lacks pictures.
     """
     started = time.perf_counter()
-    options = _checked(options)
-    engines = engine_options(options.targets, options.capabilities, options.max_batch)
-    if options.precision == "fp8" and (old := [c for one in engines for c in one.capabilities if c < FP8_SINCE]):
-        raise OptionError(
-            f"--precision fp8 needs compute capability {capability_text(FP8_SINCE)} or later, not "
-            f"{capability_text(old[0])}; use int8 or fp16 there"
-        )
+    options, engines = checked_options(options)
     refuse_foreign(out)
     with Bundle.open(source) as bundle:
-        _check_source(bundle, options)
+        check_source(bundle, options)
         materials = [] if dataset is None else [gather(bundle, dataset[name]) for name in dataset.names]
         if options.precision != "fp16" and not materials:
             raise OptionError(
@@ -133,61 +94,6 @@ def quantize_bundle(
             log(f"layers: {work / 'layers.md'}")
     log(f"{out}: {options.precision}, verified, in {time.perf_counter() - started:.0f} s")
     return out
-
-
-def layer_table(manifest: Manifest) -> str:
-    """Markdown: every layer of the quantized graphs, what it computes in, and the error of quantizing it alone."""
-    errors = manifest.metrics.get("export", {}).get("quantization", {}).get("layers", {})
-    lines = []
-    for name, graph in manifest.graphs.items():
-        if graph.quantization is None:
-            continue
-        made = graph.quantization
-        counts = f"{len(made.layers)} layers in {graph.precision}, {len(made.left)} in {made.rest}"
-        lines += [f"## {name}", "", f"{counts}; relative error of the graph {made.error:.4f}", ""]
-        lines += ["| layer | computes in | error alone | left because |", "|---|---|---|---|"]
-        rows = sorted({*made.layers, *made.left}, key=lambda layer: -errors.get(name, {}).get(layer, float("inf")))
-        for layer in rows:
-            alone = errors.get(name, {}).get(layer)
-            shown = "–" if alone is None else f"{alone:.5f}"
-            precision = made.rest if layer in made.left else graph.precision
-            lines.append(f"| {layer} | {precision} | {shown} | {made.left.get(layer, '')} |")
-        lines.append("")
-    return "\n".join(lines) + "\n"
-
-
-def _checked(options: QuantizeOptions) -> QuantizeOptions:
-    if unknown := sorted(set(options.graphs) - set(POSSIBLE)):
-        raise OptionError(f'--graphs "{unknown[0]}" cannot be quantized; use some of {", ".join(POSSIBLE)}')
-    if options.clip not in CLIPS:
-        raise OptionError(f'--clip "{options.clip}" is not known; use one of {", ".join(CLIPS)}')
-    if not options.graphs:
-        raise OptionError(f"--graphs names none; use some of {', '.join(POSSIBLE)}")
-    cards = set(options.targets) - {"onnx"}
-    layout: Layout = options.layout or ("tensorrt" if cards or options.precision != "int8" else "cpu")
-    if layout == "cpu" and (cards or options.precision == "fp8"):
-        what = f"--target {sorted(cards)[0]}" if cards else "--precision fp8"
-        raise OptionError(
-            f"--layout cpu is for int8 on ONNX Runtime's processor kernels; {what} needs --layout tensorrt"
-        )
-    return replace(options, layout=layout)
-
-
-def _check_source(bundle: Bundle, options: QuantizeOptions) -> None:
-    for name in options.graphs:
-        has = bundle.graph(name).precision
-        if has != "fp32":
-            raise OptionError(
-                f'the graph {name} of "{bundle.source}" is {has}; other precisions are made of fp32 graphs: give the '
-                "bundle that it was made of"
-            )
-        if options.precision != "fp16":
-            bundle_ranges(bundle, name, options.clip)
-    if options.precision != "fp16" and bundle.plan(options.plan)[0] not in bundle.manifest.ranges:
-        raise BundleError(
-            f'"{bundle.source}" has no activation ranges of plan {bundle.plan(options.plan)[0]}, but of '
-            f"{', '.join(bundle.manifest.ranges)}; run edge-ad calibrate with --ranges --plan"
-        )
 
 
 def _write_graphs(
@@ -218,7 +124,7 @@ def _write_graphs(
         if options.precision == "fp16":
             made = half_model(_copy(model), model)
         else:
-            scheme = Scheme(options.precision, _layout(options))
+            scheme = Scheme(options.precision, layout_of(options))
             ranges = bundle_ranges(bundle, name, options.clip)
             choice, alone, left = _choose(bundle, name, model, layers, ranges, scheme, samples[name], options, cache)
             if not choice.layers and scheme.layout == "cpu":
@@ -299,7 +205,7 @@ def _saved(
         model, str(path), save_as_external_data=data is not None, location=None if data is None else Path(data).name
     )
     onnx.checker.check_model(str(path))
-    rest: Precision = "fp32" if _layout(options) == "cpu" or name == "features" else "fp16"
+    rest: Precision = "fp32" if layout_of(options) == "cpu" or name == "features" else "fp16"
     cost = graph_cost(path)
     if before.cost is not None:  # the scales are no weights of the network
         cost = cost.model_copy(update={"parameters": before.cost.parameters})
@@ -307,7 +213,7 @@ def _saved(
     if choice is not None and choice.layers:
         update["precision"] = options.precision
         update["quantization"] = Quantization(
-            layout=_layout(options), rest=rest, layers=tuple(choice.layers), left=left, error=choice.error,
+            layout=layout_of(options), rest=rest, layers=tuple(choice.layers), left=left, error=choice.error,
             clip=options.clip,
         )  # fmt: skip
     return before.model_copy(update=update)
@@ -361,11 +267,6 @@ def _compared(
             f"--most-auroc-loss {options.most_auroc_loss:g}; {mend}"
         )
     return found
-
-
-def _layout(options: QuantizeOptions) -> Layout:
-    assert options.layout is not None  # `_checked` sets it
-    return options.layout
 
 
 def _large(model: Any) -> bool:

@@ -149,7 +149,8 @@ def _requantize(source: Path, out: Path, precision: str, asked: dict[str, Any], 
     from edge_ad.bundle import Bundle
     from edge_ad.dataset import category_names, load_dataset
     from edge_ad.errors import OptionError
-    from edge_ad.export.quantize import QuantizeOptions, quantize_bundle
+    from edge_ad.export.quantize import quantize_bundle
+    from edge_ad.export.quantize_options import QuantizeOptions
     from edge_ad.shared_categories import shared_categories
 
     if precision == "fp32":

@@ -483,6 +483,7 @@ def test_what_cannot_be_is_one_sentence(tiny_bundle, tiny_run, ranged, rings, tm
         (ranged, ("--precision", "int8"), 2, "give --data"),
         (ranged, (), 2, "is a bundle already"),
         (ranged, ("--precision", "fp8", "--layout", "cpu", *data), 2, "needs --layout tensorrt"),
+        (ranged, ("--precision", "fp16", "--layout", "cpu"), 2, "--precision fp16 needs --layout tensorrt"),
         (ranged, ("--precision", "int8", "--graphs", "score", *data), 2, '--graphs "score" cannot be quantized'),
         (ranged, ("--precision", "int8", "--steps", "3", *data), 2, "--steps is for a RUN"),
         (tiny_run, ("--precision", "int8"), 2, "is made of a calibrated bundle"),
