@@ -16,7 +16,7 @@ def layer_table(manifest: Manifest) -> str:
         counts = f"{len(made.layers)} layers in {graph.precision}, {len(made.left)} in {made.rest}"
         lines += [f"## {name}", "", f"{counts}; relative error of the graph {made.error:.4f}", ""]
         lines += ["| layer | computes in | error alone | left because |", "|---|---|---|---|"]
-        rows = sorted({*made.layers, *made.left}, key=lambda layer: -errors.get(name, {}).get(layer, float("inf")))
+        rows = sorted([*made.left, *made.layers], key=lambda layer: -errors.get(name, {}).get(layer, float("inf")))
         for layer in rows:
             alone = errors.get(name, {}).get(layer)
             shown = "–" if alone is None else f"{alone:.5f}"
