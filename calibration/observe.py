@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edge_ad.bundle import Bundle, Graph, Precision, TensorSpec
 from edge_ad.export.quantize_layers import observed_tensors
+from edge_ad.files import link_or_copy
 from edge_ad.runtime.sessions.base import Array, Feed, Handle, HostTensor, Session, to_host
 
 #: Called with the graph's name, its inputs and everything it gave.
@@ -70,13 +69,6 @@ def observing_graph(bundle: Bundle, name: str, folder: Path) -> tuple[Path, Grap
     path = folder / Path(graph.file).name
     onnx.save(model, str(path))
     if graph.data is not None:  # the copy looks for its weights beside itself
-        _take(bundle.file(graph.data), folder / Path(graph.data).name)
+        link_or_copy(bundle.file(graph.data), folder / Path(graph.data).name)
     extra = tuple(TensorSpec(name=tensor, dtype="float32", shape=()) for tensor in added)
     return path, graph.model_copy(update={"outputs": (*graph.outputs, *extra)})
-
-
-def _take(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copyfile(source, target)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 
 from edge_ad.bundle import Bundle, Calibration, Manifest, pack, read_manifest, write_manifest
 from edge_ad.errors import BundleError
-from edge_ad.files import atomic_folder
+from edge_ad.files import atomic_folder, link_or_copy
 from edge_ad.runtime.monitor import DriftModel
 
 
@@ -93,7 +91,7 @@ def _fill(
         ours = path.startswith("categories/") and path.split("/")[-2] == "calibration"
         if path not in evidence and path not in models and (path in kept or not ours):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            _take(bundle.folder / path, folder / path)
+            link_or_copy(bundle.folder / path, folder / path)
     for path, content in evidence.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -102,10 +100,3 @@ def _fill(
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         np.save(folder / path, model.array(), allow_pickle=False)
     write_manifest(folder, manifest)
-
-
-def _take(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copy2(source, target)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +27,7 @@ from edge_ad.export.quantize_sensitivity import Choice, SwitchedGraph, choose_la
 from edge_ad.export.quantize_table import layer_table
 from edge_ad.export.quantize_write import quantized_model, switched_model
 from edge_ad.export.targets import HALF_TOLERANCE, refuse_foreign
-from edge_ad.files import atomic_folder, write_text
+from edge_ad.files import atomic_folder, link_or_copy, write_text
 from edge_ad.progress import progress
 from edge_ad.runtime import Detector
 from edge_ad.runtime.engines.make import make_engines
@@ -108,7 +106,7 @@ def _write_graphs(
     replaced = {file for name in options.graphs for file in (bundle.graph(name).file, bundle.graph(name).data) if file}
     gone = {file for engine in bundle.manifest.engines.values() for file in engine.files.values()}
     for file in set(bundle.manifest.files) - replaced - gone:
-        _take(bundle.folder / file, folder / file)
+        _take(bundle, file, folder)
     samples = {}
     if options.precision != "fp16":
         pictures = [(m.category, (m.held_out or m.shots)[0]) for m in materials]
@@ -288,13 +286,9 @@ def _copy(model: Any) -> Any:
 def _take_graph(bundle: Bundle, name: str, folder: Path) -> None:
     for file in (bundle.graph(name).file, bundle.graph(name).data):
         if file:
-            _take(bundle.folder / file, folder / file)
+            _take(bundle, file, folder)
 
 
-def _take(source: Path, target: Path) -> None:
-    """A hard link where the file system has them: files of a bundle are replaced, never written to."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+def _take(bundle: Bundle, file: str, folder: Path) -> None:
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    link_or_copy(bundle.folder / file, folder / file)
