@@ -145,8 +145,8 @@ def downstream_table(heads: dict[str, dict[str, dict]]) -> str:
     """Markdown, a row a category and source: mean ± standard deviation over seeds, in per cent."""
     head = " | ".join(metric.replace("_", " ") for metric in METRICS)
     lines = [f"| category | trained on | seeds | {head} |", "|---" * (3 + len(METRICS)) + "|"]
-    names = sorted({name for runs in heads.values() for run in runs.values() for name in run})
-    for category in names if len(names) > 2 else names[:1]:  # the mean of one category says nothing new
+    names = sorted({name for runs in heads.values() for run in runs.values() for name in run} - {"mean"})
+    for category in [*names, "mean"] if len(names) > 1 else names:
         for source, runs in heads.items():
             cells = []
             for metric in METRICS:
