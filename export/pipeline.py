@@ -65,7 +65,7 @@ class ExportOptions:
     precision of the encoder, denoiser and decoder graphs. plans: as `named_plan` has them, the first is the default.
     noise_strength: λ of eq. 11. steps and solver: of grouped plans whose name says none; the paper's plan always runs
     λ·50 steps of DDIM. perceptual: which LPIPS, None for the best one installed. rotations: degrees by which shots are
-    turned for the prototype bank of at most bank_size rows; None takes them from each category's turn (`bank_rotations`).
+    turned for the prototype bank of at most bank_size rows; None goes by each category's turn (`bank_rotations`).
     features: "paper" (eq. 12), "unit" or "pair", see `edge_ad.training.features`; None for the best of the base.
     settings: of the training, kept as they are.
 
@@ -181,8 +181,8 @@ def build_bundle(
 def _checked(options: ExportOptions) -> ExportOptions:
     if options.precision in ("int8", "fp8"):
         raise OptionError(
-            f"--precision {options.precision} is made of a calibrated bundle, not of a run: edge-ad export RUN --out B, "
-            f"edge-ad calibrate B DATA --ranges, then edge-ad export B --out C --precision {options.precision} "
+            f"--precision {options.precision} is made of a calibrated bundle, not of a run: edge-ad export RUN --out "
+            f"B, edge-ad calibrate B DATA --ranges, then edge-ad export B --out C --precision {options.precision} "
             "--data DATA"
         )
     if options.precision not in ("fp32", "fp16"):

@@ -34,7 +34,7 @@ _OF_A_RUN = (
 @click.option("--lpips", "perceptual", type=click.Choice(["alexnet", "stlpips"]), default=None,
               help="Perceptual network of the score; the best one installed if not given.")  # fmt: skip
 @click.option("--features", type=click.Choice(["pair", "unit", "paper"]), default=None,
-              help="Features of the prototypes: eq. 12; unit length a stage, on a larger picture; or a pair of networks "
+              help="Features of the prototypes: eq. 12; unit length a stage, on a larger picture; or two networks "
                    "so. The best that the base has if not given.")  # fmt: skip
 @click.option(
     "--rotations",
