@@ -53,10 +53,11 @@ class ObservedSession:
         return {output: HostTensor(to_host(current[name])) for output, name in carry.items()}
 
 
-def observing_graph(bundle: Bundle, name: str, folder: Path) -> tuple[Path, Graph]:
+def observing_graph(bundle: Bundle, name: str, folder: Path) -> tuple[Path, Graph, list[str]]:
     """A copy of a graph, in `folder`, that also gives every activation that its layers read or give.
 
-    Returns the file and the graph's entry with these outputs after its own. Needs the onnx package.
+    Returns the file, the graph's entry with these outputs after its own, and the names of all these activations, among
+    which may be inputs of the graph. Needs the onnx package.
     """
     import onnx
     from onnx import TensorProto, helper
@@ -64,11 +65,12 @@ def observing_graph(bundle: Bundle, name: str, folder: Path) -> tuple[Path, Grap
     graph = bundle.graph(name)
     model = onnx.load(str(bundle.file(graph.file)), load_external_data=False)
     present = {value.name for value in (*model.graph.output, *model.graph.input)}
-    added = [tensor for tensor in observed_tensors(model) if tensor not in present]
+    observed = observed_tensors(model)
+    added = [tensor for tensor in observed if tensor not in present]
     model.graph.output.extend(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None) for tensor in added)
     path = folder / Path(graph.file).name
     onnx.save(model, str(path))
     if graph.data is not None:  # the copy looks for its weights beside itself
         link_or_copy(bundle.file(graph.data), folder / Path(graph.data).name)
     extra = tuple(TensorSpec(name=tensor, dtype="float32", shape=()) for tensor in added)
-    return path, graph.model_copy(update={"outputs": (*graph.outputs, *extra)})
+    return path, graph.model_copy(update={"outputs": (*graph.outputs, *extra)}), observed

@@ -109,7 +109,7 @@ def collect_ranges(
     with tempfile.TemporaryDirectory(prefix="edge-ad-ranges-") as scratch:
         seen, sessions = _observed(opened, Path(scratch), kind, SessionOptions(threads=threads))
         state = work / f"ranges-{name}.npz"
-        _restore(state, place, seen)
+        _restore(state, place, seen, {(category, item.hash) for category, item, _ in pictures})
         detector = Detector(opened, name, chosen, sessions, seed=seed, memory=1 << 30)
         with progress("Activation ranges", len(pictures)) as step:
             for category, item, _ in pictures:
@@ -188,10 +188,8 @@ def _observed(bundle: Bundle, folder: Path, provider: str, options: SessionOptio
         if name not in OBSERVED:
             sessions[name] = open_session(name, bundle.file(graph.file), graph, provider, options)
             continue
-        path, widened = observing_graph(bundle, name, folder)
+        path, widened, tensors = observing_graph(bundle, name, folder)
         inner = open_session(name, path, widened, provider, options)
-        own = {spec.name for spec in graph.outputs}
-        tensors = [spec.name for spec in widened.outputs if spec.name not in own]
         seen.histograms[name] = {tensor: Histogram.empty() for tensor in tensors}
         sessions[name] = ObservedSession(name, inner, graph, seen.watch, _rows(graph))
     return seen, sessions
@@ -229,13 +227,14 @@ def _keep(path: Path, place: str, seen: Seen) -> None:
         temporary.write_bytes(buffer.getvalue())
 
 
-def _restore(path: Path, place: str, seen: Seen) -> None:
-    """Go on from the histograms in a file, if it is one of the same bundle and plan."""
+def _restore(path: Path, place: str, seen: Seen, wanted: set[tuple[str, str]]) -> None:
+    """Go on from the histograms in a file, if they are of the same bundle and plan and of wanted pictures only."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         about = json.loads(str(arrays["about"]))
-        if (about["schema"], about["context"]) != (_SCHEMA, place):
+        done = {(category, digest) for category, digest in about["done"]}
+        if (about["schema"], about["context"]) != (_SCHEMA, place) or not done <= wanted:
             return
         found: dict[str, dict[str, Histogram]] = {}
         for graph, tensors in seen.histograms.items():
@@ -250,7 +249,7 @@ def _restore(path: Path, place: str, seen: Seen) -> None:
         return  # not there, or cut off: begun anew
     for graph, restored in found.items():
         seen.histograms[graph].update(restored)
-    seen.done.update((category, digest) for category, digest in about["done"])
+    seen.done.update(done)
 
 
 def _written(

@@ -178,7 +178,7 @@ def test_a_damaged_state_is_begun_anew(ranged, tmp_path):
     state = tmp_path / "ranges-grouped.npz"
     state.write_bytes((ranged[1] / "ranges-grouped.npz").read_bytes()[:500])
     seen = taking.Seen({"encoder": {"x": Histogram.empty()}}, set())
-    taking._restore(state, "any", seen)
+    taking._restore(state, "any", seen, set())
     assert not seen.done
 
 
