@@ -23,7 +23,8 @@ from typing import Any
 
 import click
 
-from edge_ad.bundle import Plan, Schedule, Weights, read_manifest, write_manifest
+from edge_ad.bundle import Plan, Schedule, Weights
+from edge_ad.bundle_files import read_manifest, write_manifest
 from edge_ad.dataset import category_names, load_dataset
 from edge_ad.doctor.machine import examine
 from edge_ad.errors import EdgeAdError, OptionError

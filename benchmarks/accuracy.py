@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from edge_ad.bundle import read_manifest, write_manifest
+from edge_ad.bundle_files import read_manifest, write_manifest
 from edge_ad.dataset import category_names, load_dataset
 from edge_ad.evaluation import METRICS, evaluate
 from edge_ad.export.pipeline import export_run

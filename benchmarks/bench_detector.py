@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle_files import Bundle
 from edge_ad.dataset import load_dataset
 from edge_ad.export.pipeline import export_run
 from edge_ad.images import read_image

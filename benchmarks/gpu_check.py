@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle_files import Bundle
 from edge_ad.doctor.machine import find_cards
 from edge_ad.runtime import Detector
 from edge_ad.runtime.engines.library import capability_text, load_library

@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle_files import Bundle
 from edge_ad.files import write_json, write_text
 from edge_ad.images import read_image, resize_image
 from edge_ad.progress import progress

@@ -19,7 +19,8 @@ from typing import Any
 
 import click
 
-from edge_ad.bundle import Bundle, Manifest, read_manifest
+from edge_ad.bundle import Manifest
+from edge_ad.bundle_files import Bundle, read_manifest
 from edge_ad.calibration.ranges import collect_ranges
 from edge_ad.dataset import Dataset, category_names, load_dataset
 from edge_ad.doctor.machine import examine

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.ranges import bundle_ranges
 from edge_ad.errors import EdgeAdError
 from edge_ad.export.quantize_layers import find_layers, kept_by_rule

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from edge_ad.bundle import Bundle, Graph, Precision
+from edge_ad.bundle import Graph, Precision
+from edge_ad.bundle_files import Bundle
 from edge_ad.export.graphs.case import GraphCase
 from edge_ad.export.graphs.compose import compose_case
 from edge_ad.export.graphs.decoder import decoder_case

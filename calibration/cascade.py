@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edge_ad.bundle import Bundle, CascadeLimits
+from edge_ad.bundle import CascadeLimits
+from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.cache import Cache, context
 from edge_ad.calibration.choose import leaving_out
 from edge_ad.calibration.conformal import needed

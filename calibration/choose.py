@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Bundle, Manifest, Schedule, Weights
+from edge_ad.bundle import Manifest, Schedule, Weights
+from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.cache import Cache, context
 from edge_ad.calibration.material import Item, Material
 from edge_ad.calibration.measure import settings_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle_files import Bundle
 from edge_ad.dataset import Category
 from edge_ad.errors import BundleError, OptionError
 from edge_ad.images import picture_hash, read_image, resize_image

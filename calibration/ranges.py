@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_ad.bundle import Bundle, Graph, Manifest, Ranges
+from edge_ad.bundle import Graph, Manifest, Ranges
+from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.cache import context
 from edge_ad.calibration.choose import spaced
 from edge_ad.calibration.histogram import CLIPS, Histogram, clipped_range

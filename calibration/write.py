@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_ad.bundle import Bundle, Calibration, Manifest, pack, read_manifest, write_manifest
+from edge_ad.bundle import Calibration, Manifest
+from edge_ad.bundle_files import Bundle, pack, read_manifest, write_manifest
 from edge_ad.errors import BundleError
 from edge_ad.files import atomic_folder, link_or_copy
 from edge_ad.runtime.monitor import DriftModel

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.bundle import Bundle, Graph, HeadsEntry, Manifest, pack, write_manifest
+from edge_ad.bundle import Graph, HeadsEntry, Manifest
+from edge_ad.bundle_files import Bundle, pack, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.export.graphs.case import GraphCase
 from edge_ad.export.graphs.heads import classifier_case, segmenter_case

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle_files import Bundle
 from edge_ad.images import read_image
 from edge_ad.runtime.costs import bundle_plan_cost
 from edge_ad.runtime.detector import Detector

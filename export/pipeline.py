@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from edge_ad import bundle as bundles
+from edge_ad.bundle_files import Bundle, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.export.fuse import fuse_adapter, load_weights
 from edge_ad.export.graphs.case import GraphCase
@@ -162,18 +163,18 @@ def build_bundle(
             metrics={},
             licences={"base": base.licence, "edge-ad": "Apache-2.0"},
         )
-        bundles.write_manifest(folder, manifest)
+        write_manifest(folder, manifest)
         manifest.metrics["export"] = {"verify": _verify(folder, log), "settings": dict(options.settings)}
-        manifest = bundles.write_manifest(folder, manifest)
+        manifest = write_manifest(folder, manifest)
         shots = {name: product.shots for name, product in products.items()}
         for plan in (name for name, one in plans.items() if one.weights.map_floor):
             for name, level in map_levels(folder, shots, plan, log=log).items():
                 manifest.categories[name].levels.by_plan[plan] = level
-        manifest = bundles.write_manifest(folder, manifest)
+        manifest = write_manifest(folder, manifest)
         for wanted in engines:
             manifest.engines.update(make_engines(folder, manifest, wanted, folder / "engines", log=log))
         if engines:
-            bundles.write_manifest(folder, manifest)
+            write_manifest(folder, manifest)
     log(f"{out}: {len(categories)} categories, verified, in {time.perf_counter() - started:.0f} s")
     return out
 
@@ -298,7 +299,7 @@ def _plans(base: Any, options: ExportOptions) -> tuple[dict[str, bundles.Schedul
 def _verify(folder: Path, log: Log) -> dict[str, dict[str, float]]:
     """Run every written graph against PyTorch's numbers; BundleError when one is off."""
     found = {}
-    with bundles.Bundle.open(folder) as opened:
+    with Bundle.open(folder) as opened:
         for check in verify_graphs(opened):
             if not check.passed:
                 raise BundleError(

@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edge_ad.bundle import Bundle, Graph, Manifest, Precision, Quantization, write_manifest
+from edge_ad.bundle import Graph, Manifest, Precision, Quantization
+from edge_ad.bundle_files import Bundle, write_manifest
 from edge_ad.calibration.cache import Cache
 from edge_ad.calibration.material import Material, gather
 from edge_ad.calibration.ranges import bundle_ranges

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.histogram import CLIPS
 from edge_ad.calibration.ranges import bundle_ranges
 from edge_ad.errors import BundleError, OptionError

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_ad.bundle import Bundle, Graph
+from edge_ad.bundle import Graph
+from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.material import Item
 from edge_ad.calibration.observe import ObservedSession
 from edge_ad.images import read_image

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Bundle, Calibration, Plan, Schedule, Weights
+from edge_ad.bundle import Calibration, Plan, Schedule, Weights
+from edge_ad.bundle_files import Bundle
 from edge_ad.runtime.prototypes import PrototypeBank
 
 Floats = NDArray[np.float32]

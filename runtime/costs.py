@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_ad.bundle import REQUIRED_GRAPHS, Bundle, Cost, Plan, Weights
+from edge_ad.bundle import REQUIRED_GRAPHS, Cost, Plan, Weights
+from edge_ad.bundle_files import Bundle
 from edge_ad.runtime.plan import layout
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_ad.bundle import DIGEST, MANIFEST, Bundle, Graph, TensorSpec
+from edge_ad.bundle import DIGEST, MANIFEST, Graph, TensorSpec
+from edge_ad.bundle_files import Bundle
 from edge_ad.runtime.costs import bank_shape, bundle_plan_cost
 
 

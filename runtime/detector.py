@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Bundle, Calibration, CascadeLimits, Manifest, Plan, Weights
+from edge_ad.bundle import Calibration, CascadeLimits, Manifest, Plan, Weights
+from edge_ad.bundle_files import Bundle
 from edge_ad.errors import BundleError, InputError
 from edge_ad.images import resize_image
 from edge_ad.runtime import cascade, masks, prototypes, schedule

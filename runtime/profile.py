@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle_files import Bundle
 from edge_ad.errors import OptionError
 from edge_ad.runtime.cascade import bounded
 from edge_ad.runtime.costs import PlanCost, bundle_plan_cost

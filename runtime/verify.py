@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Bundle, Engine
+from edge_ad.bundle import Engine
+from edge_ad.bundle_files import Bundle
 from edge_ad.errors import BundleError, EdgeAdError
 from edge_ad.runtime.engines.header import header_problem
 from edge_ad.runtime.engines.library import capability_text, load_library

@@ -27,7 +27,7 @@ def show(bundle: Path, as_json: bool) -> None:
     """
     import json
 
-    from edge_ad.bundle import Bundle
+    from edge_ad.bundle_files import Bundle
     from edge_ad.runtime.describe import describe
 
     with Bundle.open(bundle) as opened:
@@ -48,7 +48,7 @@ def show(bundle: Path, as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write; BUNDLE.tar if not given.")
 def pack(bundle: Path, out: Path | None) -> None:
     """Check the bundle folder BUNDLE and write it as one .tar, whole or not at all."""
-    from edge_ad.bundle import pack as pack_folder
+    from edge_ad.bundle_files import pack as pack_folder
     from edge_ad.errors import InputError, OptionError
 
     if not bundle.is_dir():
@@ -73,8 +73,9 @@ def unpack(archive: Path, out: Path) -> None:
     import os
     import tempfile
 
-    from edge_ad.bundle import MANIFEST, verified_manifest
-    from edge_ad.bundle import unpack as unpack_archive
+    from edge_ad.bundle import MANIFEST
+    from edge_ad.bundle_files import unpack as unpack_archive
+    from edge_ad.bundle_files import verified_manifest
     from edge_ad.errors import InputError, OptionError
     from edge_ad.files import atomic_folder
 

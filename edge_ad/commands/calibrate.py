@@ -71,7 +71,7 @@ def command(
     """
     from typing import Any, cast
 
-    from edge_ad.bundle import Bundle
+    from edge_ad.bundle_files import Bundle
     from edge_ad.calibration.calibrate import calibrate
     from edge_ad.calibration.options import area_of, numbers, pixel_of
     from edge_ad.calibration.outcome import Settings

@@ -89,7 +89,7 @@ def _record(bundle: Path, result: Evaluation) -> None:
     """Put the metrics into the manifest, in place of those of the same plan, precision and data set."""
     from datetime import datetime, timezone
 
-    from edge_ad.bundle import read_manifest, write_manifest
+    from edge_ad.bundle_files import read_manifest, write_manifest
 
     settings, summary = result.settings, result.summary()
     entry = {

@@ -146,7 +146,7 @@ def _refuse(context: click.Context, names: tuple[str, ...], why: str) -> None:
 
 def _requantize(source: Path, out: Path, precision: str, asked: dict[str, Any], options: dict[str, Any]) -> None:
     """Write a bundle again in another precision."""
-    from edge_ad.bundle import Bundle
+    from edge_ad.bundle_files import Bundle
     from edge_ad.dataset import category_names, load_dataset
     from edge_ad.errors import OptionError
     from edge_ad.export.quantize import quantize_bundle

@@ -34,7 +34,7 @@ def command(
     """
     import json
 
-    from edge_ad.bundle import Bundle
+    from edge_ad.bundle_files import Bundle
     from edge_ad.images import read_image
     from edge_ad.progress import progress
     from edge_ad.runtime.profile import drawn_image, profile

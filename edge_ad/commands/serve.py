@@ -84,7 +84,7 @@ def command(
     import asyncio
     import sys
 
-    from edge_ad.bundle import read_manifest
+    from edge_ad.bundle_files import read_manifest
     from edge_ad.errors import BundleError, OptionError
     from edge_ad.runtime.serve import lines
     from edge_ad.runtime.serve.access import check_host, read_token

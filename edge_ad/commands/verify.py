@@ -28,7 +28,7 @@ def command(bundle: Path, provider: str, threads: int | None, as_json: bool) -> 
     Engines are read by their library, and run and compared where this machine has their card. Exit code 1 when a file
     is damaged, or a graph or engine is off by more than its tolerance.
     """
-    from edge_ad.bundle import Bundle
+    from edge_ad.bundle_files import Bundle
     from edge_ad.errors import BundleError
     from edge_ad.runtime.verify import verify_engines, verify_graphs
 

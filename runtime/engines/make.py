@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.bundle import Bundle, Engine, Graph, Manifest, pack, write_manifest
+from edge_ad.bundle import Engine, Graph, Manifest
+from edge_ad.bundle_files import Bundle, pack, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.files import atomic_folder, link_or_copy
 from edge_ad.progress import progress

@@ -6,7 +6,8 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_ad.bundle import Bundle, Graph
+from edge_ad.bundle import Graph
+from edge_ad.bundle_files import Bundle
 from edge_ad.errors import OptionError
 from edge_ad.runtime.sessions.base import Session, SessionOptions
 from edge_ad.runtime.sessions.card import card_count

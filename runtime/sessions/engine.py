@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_ad.bundle import Bundle, Engine, Graph, Precision
+from edge_ad.bundle import Engine, Graph, Precision
+from edge_ad.bundle_files import Bundle
 from edge_ad.errors import BundleError, OptionError
 from edge_ad.runtime.engines.library import Capability, capability_text, load_library
 from edge_ad.runtime.engines.profiles import axis_sizes, choose_profile

@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from edge_ad.bundle import Bundle, pack, read_manifest, write_manifest
+from edge_ad.bundle_files import Bundle, pack, read_manifest, write_manifest
 from edge_ad.calibration.calibrate import CACHE
 from edge_ad.cli import run
 from edge_ad.images import read_image

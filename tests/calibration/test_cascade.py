@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from edge_ad.bundle import read_manifest
+from edge_ad.bundle_files import read_manifest
 from edge_ad.calibration.cascade import lower_limit
 from edge_ad.cli import run
 from edge_ad.images import read_image

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from edge_ad.bundle import Bundle, Weights, read_manifest
+from edge_ad.bundle import Weights
+from edge_ad.bundle_files import Bundle, read_manifest
 from edge_ad.calibration.choose import _best, bank_without, like, weight_grid, with_schedule
 from edge_ad.calibration.measure import area_level
 from edge_ad.regions import find_regions

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad.bundle import Bundle, read_manifest, write_manifest
+from edge_ad.bundle_files import Bundle, read_manifest, write_manifest
 from edge_ad.calibration import ranges as taking
 from edge_ad.calibration.histogram import BINS, CLIPS, Histogram, clipped_range, mse_range, percentile_range
 from edge_ad.calibration.ranges import OBSERVED, bundle_ranges, collect_ranges

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_ad.bundle import MANIFEST, Bundle, Calibration, read_manifest, write_manifest
+from edge_ad.bundle import MANIFEST, Calibration
+from edge_ad.bundle_files import Bundle, read_manifest, write_manifest
 from edge_ad.cli import run
 from edge_ad.units import seconds, si
 

@@ -147,7 +147,7 @@ def at(cost, case) -> int:
 # not of features: the exporter drops EfficientNet's last stages, which nobody reads and PyTorch runs
 @pytest.mark.parametrize("name", ["encoder", "denoiser", "decoder", "score"])
 def test_exported_graphs_cost_what_torch_counts(name, tiny_base, tiny_bundle):
-    from edge_ad.bundle import Bundle
+    from edge_ad.bundle_files import Bundle
     from edge_ad.export.graphs.decoder import decoder_case
     from edge_ad.export.graphs.denoiser import denoiser_case
     from edge_ad.export.graphs.encoder import encoder_case

@@ -15,7 +15,8 @@ import pytest
 
 trt = pytest.importorskip("tensorrt_rtx", reason="needs the trt-rtx extra")
 
-from edge_ad.bundle import REQUIRED_GRAPHS, Bundle, Graph, TensorSpec, pack, read_manifest, write_manifest  # noqa: E402
+from edge_ad.bundle import REQUIRED_GRAPHS, Graph, TensorSpec  # noqa: E402
+from edge_ad.bundle_files import Bundle, pack, read_manifest, write_manifest  # noqa: E402
 from edge_ad.errors import BundleError, InputError, OptionError  # noqa: E402
 from edge_ad.runtime.engines import make  # noqa: E402
 from edge_ad.runtime.engines.build import BuildError, BuildOptions  # noqa: E402

@@ -20,7 +20,8 @@ CAPABILITIES = ((7, 5), (8, 6), (8, 9), (12, 0))
 def test_nano_compiles_for_every_card(precision, tmp_path, monkeypatch, capsys):
     import torch
 
-    from edge_ad.bundle import REQUIRED_GRAPHS, Bundle
+    from edge_ad.bundle import REQUIRED_GRAPHS
+    from edge_ad.bundle_files import Bundle
     from edge_ad.export.pipeline import ExportOptions, Product, build_bundle
     from edge_ad.runtime.verify import verify_engines
     from edge_ad.training.base import load_base

@@ -13,7 +13,8 @@ from edge_ad.errors import InputError, OptionError  # noqa: E402
 def test_every_graph_is_standard_onnx_and_agrees_with_torch(tiny_bundle):
     import onnx
 
-    from edge_ad.bundle import REQUIRED_GRAPHS, Bundle
+    from edge_ad.bundle import REQUIRED_GRAPHS
+    from edge_ad.bundle_files import Bundle
     from edge_ad.runtime.verify import verify_graphs
 
     opened = Bundle.open(tiny_bundle)
@@ -30,7 +31,7 @@ def test_every_graph_is_standard_onnx_and_agrees_with_torch(tiny_bundle):
 
 
 def test_the_manifest_says_what_the_graphs_take(tiny_bundle):
-    from edge_ad.bundle import Bundle
+    from edge_ad.bundle_files import Bundle
 
     manifest = Bundle.open(tiny_bundle).manifest
     denoiser = manifest.graphs["denoiser"]
@@ -50,7 +51,7 @@ def test_verify_finds_a_graph_that_computes_something_else(tiny_bundle, tmp_path
     import onnx
     from onnx import numpy_helper
 
-    from edge_ad.bundle import read_manifest, write_manifest
+    from edge_ad.bundle_files import read_manifest, write_manifest
     from edge_ad.commands.verify import command
     from edge_ad.errors import BundleError
 
@@ -116,8 +117,8 @@ def test_impossible_options_are_refused_before_any_work(tmp_path):
     from edge_ad.export.pipeline import export_run
 
     for options, word in (
-        ({"precision": "int8"}, "calibration"),
-        ({"precision": "fp8"}, "calibration"),
+        ({"precision": "int8"}, "calibrate B DATA --ranges"),
+        ({"precision": "fp8"}, "calibrate B DATA --ranges"),
         ({"plans": ("fast",)}, "fast"),
         ({"plans": ()}, "--plan"),
         ({"bank_size": 0}, "bank"),

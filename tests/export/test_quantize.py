@@ -17,7 +17,8 @@ onnx = pytest.importorskip("onnx", reason="needs the export extra")
 import onnxruntime as ort  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from edge_ad.bundle import Bundle, Weights, read_manifest, write_manifest  # noqa: E402
+from edge_ad.bundle import Weights  # noqa: E402
+from edge_ad.bundle_files import Bundle, read_manifest, write_manifest  # noqa: E402
 from edge_ad.calibration.ranges import bundle_ranges  # noqa: E402
 from edge_ad.cli import run  # noqa: E402
 from edge_ad.export.quantize_check import correlation  # noqa: E402

@@ -5,7 +5,8 @@ import tarfile
 
 import pytest
 
-from edge_ad.bundle import DIGEST, MANIFEST, SCHEMA_VERSION, Bundle, pack, read_manifest, unpack, write_manifest
+from edge_ad.bundle import DIGEST, MANIFEST, SCHEMA_VERSION
+from edge_ad.bundle_files import Bundle, pack, read_manifest, unpack, write_manifest
 from edge_ad.errors import BundleError
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_ad.bundle import Calibration, CascadeLimits, Weights, read_manifest, write_manifest
+from edge_ad.bundle import Calibration, CascadeLimits, Weights
+from edge_ad.bundle_files import read_manifest, write_manifest
 from edge_ad.cli import run
 from edge_ad.errors import OptionError
 from edge_ad.runtime import Detector

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad.bundle import Bundle, Cost, Plan, Weights
+from edge_ad.bundle import Cost, Plan, Weights
+from edge_ad.bundle_files import Bundle
 from edge_ad.runtime.costs import bundle_plan_cost, plan_cost, total
 from edge_ad.runtime.plan import grouped_plan, paper_plan
 

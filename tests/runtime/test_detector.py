@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from edge_ad.bundle import Bundle, read_manifest, write_manifest
+from edge_ad.bundle_files import Bundle, read_manifest, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.runtime import Detector
 from edge_ad.runtime.result import decide, regions_of, to_uint8

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_ad.bundle import Bundle, Engine, read_manifest, write_manifest
+from edge_ad.bundle import Engine
+from edge_ad.bundle_files import Bundle, read_manifest, write_manifest
 from edge_ad.errors import EdgeAdError, OptionError
 from edge_ad.runtime.engines.profiles import axis_sizes, choose_profile, graph_profiles, plan_rows
 from edge_ad.runtime.plan import grouped_plan, layout, paper_plan

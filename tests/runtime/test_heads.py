@@ -13,7 +13,7 @@ pytest.importorskip("onnxscript", reason="exporting needs the export extra")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from edge_ad.bundle import Bundle, pack, read_manifest, write_manifest  # noqa: E402
+from edge_ad.bundle_files import Bundle, pack, read_manifest, write_manifest  # noqa: E402
 from edge_ad.errors import InputError, OptionError  # noqa: E402
 from edge_ad.images import resize_image  # noqa: E402
 from edge_ad.inspection import Job, inspect_files  # noqa: E402

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_ad.bundle import read_manifest, write_manifest
+from edge_ad.bundle_files import read_manifest, write_manifest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MS = 60_000  # long, for a busy machine; a test that passes does not wait

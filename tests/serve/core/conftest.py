@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_ad.bundle import read_manifest, write_manifest
+from edge_ad.bundle_files import read_manifest, write_manifest
 
 pytest.importorskip("fastapi", reason="needs the serve extra")
 

@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from edge_ad.bundle import Calibration, CascadeLimits, read_manifest, write_manifest
+from edge_ad.bundle import Calibration, CascadeLimits
+from edge_ad.bundle_files import read_manifest, write_manifest
 from edge_ad.errors import EdgeAdError
 from edge_ad.runtime.serve.options import StationOptions
 from edge_ad.runtime.serve.station import Station

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_ad.bundle import Calibration, Monitor, read_manifest, write_manifest
+from edge_ad.bundle import Calibration, Monitor
+from edge_ad.bundle_files import read_manifest, write_manifest
 from edge_ad.errors import InputError
 from edge_ad.runtime.serve.decision import Decision, Expired, Overloaded, WorkerDied
 from edge_ad.runtime.serve.decoding import NotAnImage, TooManyPixels
