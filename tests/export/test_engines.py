@@ -282,7 +282,7 @@ def test_another_precision_or_too_little_memory_is_refused(plain, monkeypatch):
         add_engines(plain, options, precision="fp16")
     before = tree(plain)
     monkeypatch.setattr(make, "available_bytes", lambda: 1 << 20)
-    with pytest.raises(InputError, match=r"needs about 1\.0 GiB of memory and 1 MiB is free"):
+    with pytest.raises(InputError, match=r"needs about \d\.\d GiB of memory and 1 MiB is free"):
         add_engines(plain, options)
     assert tree(plain) == before
 
