@@ -106,7 +106,8 @@ def load_base(
         channels: input channels that the caller can work with: 9 inpainting, 4 text-to-image.
 
     Raises:
-        InputError: the folder is not a diffusers model of these channels, or the hub id cannot be had.
+        InputError: the folder is not a diffusers model of these channels that predicts noise, or the hub id cannot be
+            had.
     """
     from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
     from safetensors import SafetensorError
@@ -155,6 +156,12 @@ def load_base(
         raise InputError(
             f"the base {name} has {unet.config.in_channels} input channels; an inpainting checkpoint has 9 "
             f"(for example stable-diffusion-v1-5/stable-diffusion-inpainting){also}"
+        )
+    aim = scheduler.get("prediction_type", "epsilon")
+    if aim != "epsilon":
+        raise InputError(
+            f"the base {name} predicts {aim} (its scheduler_config.json says so), and edge-ad works with bases that "
+            "predict the noise (epsilon): take one of these, such as stable-diffusion-v1-5/stable-diffusion-inpainting"
         )
     card = _read(folder / "edge_ad.json") if local and (folder / "edge_ad.json").is_file() else {}
     for module in (vae, unet, text_encoder):

@@ -151,6 +151,14 @@ def test_a_text_to_image_model_is_refused(base_folder, tmp_path):
         load_base(str(folder))
 
 
+def test_a_base_that_predicts_no_noise_is_refused(base_folder, tmp_path):
+    folder = copy(base_folder, tmp_path)
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "prediction_type": "v_prediction"}))
+    with pytest.raises(InputError, match="predicts v_prediction"):
+        load_base(str(folder))
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "nowhere", "a/b/c"])
 def test_what_is_neither_folder_nor_hub_id(name):
     with pytest.raises(InputError, match="no such folder, and not a hub id"):
