@@ -1,6 +1,8 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_ad.calibration.conformal import (
@@ -16,11 +18,15 @@ RATES = st.one_of(st.floats(0.002, 0.9), st.sampled_from([0.01, 0.02, 0.05, 0.1,
 
 
 def rejected_by_p_value(scores, new, rate):
-    """The definition: reject where the conformal p-value, the share of scores at least as high, is `rate` or less."""
-    return (1 + sum(score >= new for score in scores)) / (len(scores) + 1) <= rate + 1e-12
+    """The definition: reject where the conformal p-value, the share of scores at least as high, is `rate` or less.
+
+    In exact fractions, the rate being the decimal number that is written: 0.3333333333333333 is less than a third.
+    """
+    return Fraction(1 + sum(score >= new for score in scores), len(scores) + 1) <= Fraction(repr(rate))
 
 
 @given(SCORES, RATES, st.floats(0, 100, allow_nan=False))
+@example([0.0, 0.0, 0.0, 0.0, 1.0], 0.3333333333333333, 0.0)
 def test_the_threshold_decides_as_the_conformal_p_value(scores, rate, new):
     promise = conformal_threshold(scores, rate)
     for value in [new, *scores]:
