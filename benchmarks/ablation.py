@@ -29,12 +29,12 @@ from edge_ad.dataset import category_names, load_dataset
 from edge_ad.doctor.machine import examine
 from edge_ad.errors import EdgeAdError, OptionError
 from edge_ad.evaluation import evaluate, percent
-from edge_ad.export.fuse import fuse_adapter, load_weights
 from edge_ad.export.pipeline import ExportOptions, Product, build_bundle
 from edge_ad.files import atomic_path, write_json, write_text
 from edge_ad.runtime import Detector
 from edge_ad.runtime.schedule import make_schedule
 from edge_ad.training.base import Base, load_base
+from edge_ad.training.fuse import apply_run
 from edge_ad.training.quiet import quiet_libraries
 from edge_ad.training.run import load_run
 from edge_ad.training.train import TrainSettings, default_settings, train
@@ -152,12 +152,8 @@ def assemble(work: Path, name: str) -> tuple[Base, dict[str, Product]]:
     main = load_run(work / "runs" / "main")
     source = main if made.denoiser is None else load_run(work / "runs" / made.denoiser)
     base = load_base(main.base_id)
-    if made.denoiser and source.unet:
-        load_weights(base.unet, source.unet, "denoiser")
-    elif made.denoiser and source.adapter:
-        base.unet = fuse_adapter(base.unet, source.adapter)
-    if made.decoder and main.decoder:
-        load_weights(base.vae.decoder, main.decoder, "decoder")
+    apply_run(base, source, denoiser=made.denoiser is not None, decoder=False)
+    apply_run(base, main, denoiser=False, decoder=made.decoder)
     base.image_size = main.image_size
     return base, {key: Product(entry.prompts, entry.shots, entry.turn) for key, entry in source.categories.items()}
 

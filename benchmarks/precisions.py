@@ -73,7 +73,7 @@ def measured(
 
 
 def graph_bytes(folder: Path, manifest: Manifest) -> int:
-    files = [file for graph in manifest.graphs.values() for file in (graph.file, graph.data) if file]
+    files = [file for graph in manifest.graphs.values() for file in graph.paths]
     return sum((folder / file).stat().st_size for file in files)
 
 

@@ -18,9 +18,9 @@ import onnx
 import onnxruntime as ort
 
 from edge_ad.bundle_files import Bundle
+from edge_ad.calibration.layers import find_layers, kept_by_rule
 from edge_ad.calibration.ranges import bundle_ranges
 from edge_ad.errors import EdgeAdError
-from edge_ad.export.quantize_layers import find_layers, kept_by_rule
 from edge_ad.export.quantize_scheme import Scheme
 from edge_ad.export.quantize_sensitivity import relative_error
 from edge_ad.export.quantize_write import quantized_model

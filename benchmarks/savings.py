@@ -36,6 +36,7 @@ from edge_ad.runtime import Detector
 from edge_ad.runtime.costs import bundle_plan_cost
 from edge_ad.runtime.plan import grouped_plan, paper_plan
 from edge_ad.runtime.schedule import make_schedule
+from edge_ad.shared_categories import shared_categories
 
 
 @dataclass(frozen=True)
@@ -216,9 +217,7 @@ def main(
     """Measure every row on BUNDLE and DATA."""
     base = Detector.load(bundle, provider=provider, threads=threads)
     manifest = base.bundle.manifest
-    names = [one for one in category_names(data) if one in base.categories]
-    if categories:
-        names = [one.strip() for one in categories.split(",")]
+    names = shared_categories(categories, category_names(data), base.categories, data, bundle)
     dataset = load_dataset(data, names, need_test=True)
     shots = {name: [item.path for item in gather(base.bundle, dataset[name]).shots] for name in names}
     chosen = rows(tuple(k for k in (1, 2, 4, 8) if k <= manifest.latent_size))

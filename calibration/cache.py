@@ -55,7 +55,7 @@ def context(manifest: Manifest, category: str, plan: str, **rest: Any) -> str:
     as provider, precision and seed.
     """
     entry, chosen = manifest.categories[category], manifest.plans[plan]
-    names = [path for graph in manifest.graphs.values() for path in (graph.file, graph.data) if path]
+    names = [path for graph in manifest.graphs.values() for path in graph.paths]
     names += [path for path in (entry.prompt, entry.prototypes, entry.levels.maps) if path]
     schedule = manifest.schedules[entry.schedules.get(plan, chosen.schedule)]
     content = {

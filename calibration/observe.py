@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_ad.bundle import Graph, Precision, TensorSpec
 from edge_ad.bundle_files import Bundle
-from edge_ad.export.quantize_layers import observed_tensors
+from edge_ad.calibration.layers import observed_tensors
 from edge_ad.files import link_or_copy
 from edge_ad.runtime.sessions.base import Array, Feed, Handle, HostTensor, Session, to_host
 

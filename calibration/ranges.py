@@ -206,7 +206,7 @@ def _rows(graph: Graph) -> int | None:
 
 def _digest(manifest: Manifest, graph: Graph) -> str:
     """One digest of a graph's file and of its data."""
-    files = [manifest.files[file] for file in (graph.file, graph.data) if file]
+    files = [manifest.files[file] for file in graph.paths]
     return files[0] if len(files) == 1 else hashlib.sha256("".join(files).encode()).hexdigest()
 
 

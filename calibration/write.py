@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from edge_ad.bundle import Calibration, Manifest
-from edge_ad.bundle_files import Bundle, pack, read_manifest, write_manifest
+from edge_ad.bundle_files import Bundle, read_manifest, replaced, write_manifest
 from edge_ad.errors import BundleError
-from edge_ad.files import atomic_folder, link_or_copy
+from edge_ad.files import link_or_copy
 from edge_ad.runtime.monitor import DriftModel
 
 
@@ -65,14 +64,11 @@ def write_back(
     """
     if bundle.source.is_dir():
         _refuse_changed(bundle, read_manifest(bundle.source))
-        with atomic_folder(bundle.source) as folder:
-            _fill(folder, bundle, manifest, evidence, models)
-        return
-    with Bundle.open(bundle.source) as now:
-        _refuse_changed(bundle, now.manifest)
-    with tempfile.TemporaryDirectory(prefix="edge-ad-calibrated-") as folder_name:
-        _fill(Path(folder_name), bundle, manifest, evidence, models)
-        pack(Path(folder_name), bundle.source)
+    else:
+        with Bundle.open(bundle.source) as now:
+            _refuse_changed(bundle, now.manifest)
+    with replaced(bundle.source) as folder:
+        _fill(folder, bundle, manifest, evidence, models)
 
 
 def _refuse_changed(bundle: Bundle, now: Manifest) -> None:

@@ -105,6 +105,11 @@ class Graph(Part):
     tolerance: float = Field(default=1e-3, gt=0)
     quantization: Quantization | None = None
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its files in the bundle: the graph, and its external data if it has any."""
+        return (self.file,) if self.data is None else (self.file, self.data)
+
 
 class Schedule(Part):
     """A noise strength and the solver steps from it, ready to run.
@@ -369,7 +374,9 @@ class Manifest(Part):
     def named_files(self) -> Iterator[str]:
         """Every path that some part of the manifest refers to, in no order, possibly twice."""
         for graph in self.graphs.values():
-            yield from (path for path in (graph.file, graph.data, graph.reference) if path)
+            yield from graph.paths
+            if graph.reference is not None:
+                yield graph.reference
         for category in self.categories.values():
             yield from category.files()
         for engine in self.engines.values():

@@ -8,6 +8,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from edge_ad.bundle import DIGEST, MANIFEST, SCHEMA_VERSION, CategoryEntry, Graph, Manifest, Plan
 from edge_ad.errors import BundleError
-from edge_ad.files import atomic_path, sha256_file, write_text
+from edge_ad.files import atomic_folder, atomic_path, sha256_file, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,6 +118,21 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     write_text(folder / MANIFEST, text + "\n")
     write_text(folder / DIGEST, sha256_file(folder / MANIFEST) + "\n")
     return written
+
+
+@contextmanager
+def replaced(bundle: Path) -> Iterator[Path]:
+    """A new folder that takes the place of a bundle, folder or `.tar`, as a whole when the block ends without an error.
+
+    BundleError where what was to become a `.tar` is no sound bundle.
+    """
+    if bundle.is_dir():
+        with atomic_folder(bundle) as folder:
+            yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{bundle.name}.", dir=bundle.parent) as scratch:
+        yield Path(scratch)
+        pack(Path(scratch), bundle)
 
 
 def pack(folder: Path, target: Path) -> Path:

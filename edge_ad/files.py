@@ -49,6 +49,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def user_cache() -> Path:
+    """Where what can be made again is kept: EDGE_AD_CACHE, else ~/.cache/edge-ad. RuntimeError without a home."""
+    root = os.environ.get("EDGE_AD_CACHE")
+    return Path(root) if root else Path.home() / ".cache" / "edge-ad"
+
+
 def link_or_copy(source: str | Path, target: str | Path) -> None:
     """A hard link where the file system has them, else a copy: for files that are replaced and never written to."""
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.bundle import Graph, HeadsEntry, Manifest
-from edge_ad.bundle_files import Bundle, pack, write_manifest
+from edge_ad.bundle_files import Bundle, replaced, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.export.graphs.case import GraphCase
 from edge_ad.export.graphs.heads import classifier_case, segmenter_case
 from edge_ad.export.memory import row_bytes
 from edge_ad.export.onnx import torch_outputs, write_graph, write_reference
-from edge_ad.files import atomic_folder, link_or_copy
+from edge_ad.files import link_or_copy
 from edge_ad.runtime.verify import verify_graph
 
 HEAD_GRAPHS = ("segmenter", "classifier")
@@ -60,14 +59,8 @@ def add_heads(folder: Path, bundle: Path, *, drop_engines: bool = False, log: Ca
         cases = [segmenter_case(SegmenterGraph(heads.segmenter()), heads.image_size, rng)]
         if (classifier := heads.classifier()) is not None:
             cases.append(classifier_case(classifier, heads.image_size, rng))
-        with tempfile.TemporaryDirectory(prefix=f".{bundle.name}.", dir=bundle.parent) as scratch:
-            if bundle.is_dir():
-                with atomic_folder(bundle) as target:
-                    _fill(target, opened, cases, heads.image_size, heads.kinds, log)
-            else:
-                target = Path(scratch) / "bundle"
-                _fill(target, opened, cases, heads.image_size, heads.kinds, log)
-                pack(target, bundle)
+        with replaced(bundle) as target:
+            _fill(target, opened, cases, heads.image_size, heads.kinds, log)
 
 
 def _fill(
@@ -80,8 +73,8 @@ def _fill(
     graphs = dict(bundle.manifest.graphs)
     for name in HEAD_GRAPHS:
         if (old := graphs.pop(name, None)) is not None:
-            for path in (old.file, old.data, old.reference):
-                if path:
+            for path in (*old.paths, old.reference):
+                if path is not None:
                     (target / path).unlink()
     for case in cases:
         started = time.perf_counter()

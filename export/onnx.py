@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from edge_ad.bundle import Graph, Precision, TensorSpec
 from edge_ad.export.costs import graph_cost
 from edge_ad.export.graphs.case import GraphCase
+from edge_ad.export.targets import INLINE_LIMIT
 
 OPSET = 18
-# an ONNX file of its own must stay below protobuf's 2 GB
-INLINE_LIMIT = 1 << 30
 
 
 def torch_outputs(case: GraphCase) -> dict[str, NDArray[Any]]:

@@ -15,7 +15,6 @@ import torch
 from edge_ad import bundle as bundles
 from edge_ad.bundle_files import Bundle, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
-from edge_ad.export.fuse import fuse_adapter, load_weights
 from edge_ad.export.graphs.case import GraphCase
 from edge_ad.export.graphs.compose import compose_case
 from edge_ad.export.graphs.decoder import decoder_case
@@ -100,6 +99,7 @@ def export_run(run: Path, out: Path, *, log: Log = print, **options: Any) -> Pat
     chosen = _checked(ExportOptions(**options))
     refuse_foreign(Path(out))
     from edge_ad.training.base import load_base
+    from edge_ad.training.fuse import apply_run
     from edge_ad.training.run import load_run
 
     loaded = load_run(Path(run))
@@ -110,13 +110,9 @@ def export_run(run: Path, out: Path, *, log: Log = print, **options: Any) -> Pat
         )
     log(f"base {loaded.base_id}")
     base = load_base(loaded.base_id)
-    if loaded.unet is not None:
-        load_weights(base.unet, loaded.unet, "denoiser")
+    apply_run(base, loaded)
     if loaded.adapter is not None:
-        base.unet = fuse_adapter(base.unet, loaded.adapter)
         log("adapter fused")
-    if loaded.decoder is not None:
-        load_weights(base.vae.decoder, loaded.decoder, "decoder")
     base.image_size = loaded.image_size
     products = {name: Product(entry.prompts, entry.shots, entry.turn) for name, entry in loaded.categories.items()}
     return build_bundle(base, products, Path(out), replace(chosen, settings=loaded.settings), log=log)
@@ -241,7 +237,7 @@ def _write_graphs(
         if lower:
             graph.tolerance = HALF_TOLERANCE
         graphs[case.name] = graph
-        size = sum((folder / name).stat().st_size for name in (graph.file, graph.data) if name)
+        size = sum((folder / name).stat().st_size for name in graph.paths)
         log(f"graph {case.name}: {size / 1e6:.1f} MB in {time.perf_counter() - started:.1f} s")
     return graphs
 

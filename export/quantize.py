@@ -13,6 +13,7 @@ from typing import Any
 from edge_ad.bundle import Graph, Manifest, Precision, Quantization
 from edge_ad.bundle_files import Bundle, write_manifest
 from edge_ad.calibration.cache import Cache
+from edge_ad.calibration.layers import Layer, find_layers, kept_by_rule
 from edge_ad.calibration.material import Material, gather
 from edge_ad.calibration.ranges import bundle_ranges
 from edge_ad.dataset import Dataset
@@ -20,22 +21,18 @@ from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.export.costs import graph_cost
 from edge_ad.export.quantize_check import Agreement, compare_bundles
 from edge_ad.export.quantize_half import half_model
-from edge_ad.export.quantize_layers import Layer, find_layers, kept_by_rule
 from edge_ad.export.quantize_options import QuantizeOptions, check_source, checked_options, layout_of
 from edge_ad.export.quantize_samples import sample_inputs
 from edge_ad.export.quantize_scheme import Range, Scheme
 from edge_ad.export.quantize_sensitivity import Choice, SwitchedGraph, choose_layers
 from edge_ad.export.quantize_table import layer_table
 from edge_ad.export.quantize_write import quantized_model, switched_model
-from edge_ad.export.targets import HALF_TOLERANCE, refuse_foreign
+from edge_ad.export.targets import HALF_TOLERANCE, INLINE_LIMIT, refuse_foreign
 from edge_ad.files import atomic_folder, link_or_copy, write_text
 from edge_ad.progress import progress
 from edge_ad.runtime import Detector
 from edge_ad.runtime.engines.make import make_engines
 from edge_ad.runtime.verify import verify_graphs
-
-# an ONNX file of its own must stay below protobuf's 2 GB
-_INLINE_LIMIT = 1 << 30
 
 Log = Callable[[str], None]
 
@@ -104,7 +101,7 @@ def _write_graphs(
     manifest = bundle.manifest.model_copy(deep=True)
     manifest.engines = {}
     manifest.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    replaced = {file for name in options.graphs for file in (bundle.graph(name).file, bundle.graph(name).data) if file}
+    replaced = {file for name in options.graphs for file in bundle.graph(name).paths}
     gone = {file for engine in bundle.manifest.engines.values() for file in engine.files.values()}
     for file in set(bundle.manifest.files) - replaced - gone:
         _take(bundle, file, folder)
@@ -137,7 +134,7 @@ def _write_graphs(
                 made = half_model(made, model)
         manifest.graphs[name] = _saved(folder, bundle.graph(name), made, name, options, choice, left)
         errors[name] = alone
-        size = sum((folder / f).stat().st_size for f in (manifest.graphs[name].file, manifest.graphs[name].data) if f)
+        size = sum((folder / f).stat().st_size for f in manifest.graphs[name].paths)
         share = "" if choice is None else f", {len(choice.layers)} of {len(layers)} layers, error {choice.error:.4f}"
         log(f"graph {name}: {size / 1e6:.1f} MB{share}, in {time.perf_counter() - started:.0f} s")
     if not any(manifest.graphs[name].precision == options.precision for name in options.graphs):
@@ -167,7 +164,7 @@ def _choose(
 
     left = kept_by_rule(model, list(layers))
     candidates = [layer for layer in layers if layer.name not in left]
-    files = [bundle.manifest.files[f] for f in (bundle.graph(name).file, bundle.graph(name).data) if f]
+    files = [bundle.manifest.files[f] for f in bundle.graph(name).paths]
     place = f"{' '.join(files)} {scheme.kind} {scheme.layout} {options.clip} {sorted(ranges.items())!r}"
     with tempfile.TemporaryDirectory(prefix="edge-ad-layers-") as scratch:
         path = Path(scratch) / "switched.onnx"
@@ -269,7 +266,7 @@ def _compared(
 
 
 def _large(model: Any) -> bool:
-    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _INLINE_LIMIT
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > INLINE_LIMIT
 
 
 def _short(text: str) -> str:
@@ -285,9 +282,8 @@ def _copy(model: Any) -> Any:
 
 
 def _take_graph(bundle: Bundle, name: str, folder: Path) -> None:
-    for file in (bundle.graph(name).file, bundle.graph(name).data):
-        if file:
-            _take(bundle, file, folder)
+    for file in bundle.graph(name).paths:
+        _take(bundle, file, folder)
 
 
 def _take(bundle: Bundle, file: str, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_ad.export.quantize_layers import between_layers
+from edge_ad.calibration.layers import between_layers
 from edge_ad.export.quantize_write import sort_nodes
 
 #: Operators that stay in fp32: they sum up many numbers.

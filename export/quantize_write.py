@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_ad.export.quantize_layers import Layer, behind_layers, readers_of
+from edge_ad.calibration.layers import Layer, behind_layers, readers_of
 from edge_ad.export.quantize_scheme import Range, Scheme
 
 SWITCH = "switch"

@@ -1,4 +1,4 @@
-"""What every export checks before any work: the engines that follow it, and the folder it writes."""
+"""What exports share: limits, and what is checked before any work: the engines that follow, the folder written."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from edge_ad.runtime.engines.make import EngineOptions, checked
 
 #: Largest error against PyTorch in fp32 that verification accepts of a graph in fp16.
 HALF_TOLERANCE = 2e-2
+#: Bytes of weights above which they go into a file beside the graph: protobuf ends at 2 GB.
+INLINE_LIMIT = 1 << 30
 
 
 def engine_options(targets: Sequence[str], capabilities: Sequence[Capability], max_batch: int) -> list[EngineOptions]:

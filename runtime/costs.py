@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_ad.bundle import REQUIRED_GRAPHS, Cost, Plan, Weights
 from edge_ad.bundle_files import Bundle
-from edge_ad.runtime.plan import layout
+from edge_ad.runtime.plan import guided, layout
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ def plan_cost(
     is encoded once for all images and not counted.
     """
     weights = weights or plan.weights
-    guided = plan.prototype and prototypes and weights.alpha > 0
-    mask = np.zeros((latent_size, latent_size), np.float32) if guided else None
+    mask = np.zeros((latent_size, latent_size), np.float32) if prototypes and guided(plan, weights) else None
     made = layout(plan, latent_size, mask)
     B, K, R = made.inpaintings, made.pictures, len(plan.scales)
     each = plan.masked_latents == "encoded"

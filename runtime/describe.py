@@ -59,7 +59,7 @@ def _graph(bundle: Bundle, name: str, graph: Graph) -> dict[str, Any]:
         "parameters": graph.cost.parameters if graph.cost else None,
         "flops": graph.cost.flops if graph.cost else None,
         "traffic": graph.cost.traffic if graph.cost else None,
-        "bytes": sum(_size(bundle, path) for path in (graph.file, graph.data) if path),
+        "bytes": sum(_size(bundle, path) for path in graph.paths),
         "max_error": verified.get("max_error"),
     }
 

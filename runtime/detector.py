@@ -19,7 +19,7 @@ from edge_ad.runtime.category import Category, load_category
 from edge_ad.runtime.clock import Clock
 from edge_ad.runtime.heads import open_heads
 from edge_ad.runtime.monitor import DriftModel, DriftMonitor, pool
-from edge_ad.runtime.plan import Layout, layout
+from edge_ad.runtime.plan import Layout, guided, layout
 from edge_ad.runtime.result import Inspection, concluded, to_uint8
 from edge_ad.runtime.sessions.base import Feed, HostTensor, Session, SessionOptions, to_host
 from edge_ad.runtime.sessions.choose import choose_provider, open_sessions
@@ -410,9 +410,8 @@ class Detector:
 
         Nor where it has no weight in eq. 21, unless `everything` is wanted: its inpainting would not be looked at.
         """
-        if not self.plan.prototype or look.category.bank is None:
-            return None
-        if look.category.weights.alpha == 0 and not everything:
+        wanted = self.plan.prototype if everything else guided(self.plan, look.category.weights)
+        if not wanted or look.category.bank is None:
             return None
         threshold = prototypes.THRESHOLD_RULES[self.plan.threshold_rule](look.error)
         return masks.upsample((look.error > threshold).astype(np.float32), self._latent_shape[1])

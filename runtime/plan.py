@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Plan
+from edge_ad.bundle import Plan, Weights
 from edge_ad.runtime import masks
 from edge_ad.runtime.schedule import SOLVERS
 
@@ -61,8 +61,6 @@ class Layout:
 
 def grouped_plan(schedule: str) -> Plan:
     """13 inpaintings and 5 decodes an image: patches that do not touch share one inpainting."""
-    from edge_ad.bundle import Weights
-
     return Plan(
         grouping="checkerboard",
         masked_latents="blended",
@@ -125,7 +123,11 @@ def layout(plan: Plan, size: int, prototype_mask: Floats | None) -> Layout:
     return Layout(hidden[:, None], compose[:, None], assignment, membership, prototype, picture_masks[:, None])
 
 
+def guided(plan: Plan, weights: Weights) -> bool:
+    """Whether the prototype-guided mask is inpainted: not where eq. 21 gives it no weight, as nobody would look."""
+    return plan.prototype and weights.alpha > 0
+
+
 def evaluations(plan: Plan, size: int, steps: int) -> int:
     """Denoiser evaluations of one image: inpaintings times steps."""
-    guided = plan.prototype and plan.weights.alpha > 0
-    return (len(scale_masks(plan, size)[0]) + guided) * steps
+    return (len(scale_masks(plan, size)[0]) + guided(plan, plan.weights)) * steps

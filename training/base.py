@@ -151,18 +151,7 @@ def load_base(
         raise InputError(f"the base {name} could not be loaded ({reason}): {mend}") from error
     finally:
         warnings.setLevel(level)
-    if unet.config.in_channels not in channels:
-        also = ", a text-to-image one, which would do too, 4" if 4 in channels else ""
-        raise InputError(
-            f"the base {name} has {unet.config.in_channels} input channels; an inpainting checkpoint has 9 "
-            f"(for example stable-diffusion-v1-5/stable-diffusion-inpainting){also}"
-        )
-    aim = scheduler.get("prediction_type", "epsilon")
-    if aim != "epsilon":
-        raise InputError(
-            f"the base {name} predicts {aim} (its scheduler_config.json says so), and edge-ad works with bases that "
-            "predict the noise (epsilon): take one of these, such as stable-diffusion-v1-5/stable-diffusion-inpainting"
-        )
+    _check_kind(name, unet, scheduler, channels)
     card = _read(folder / "edge_ad.json") if local and (folder / "edge_ad.json").is_file() else {}
     for module in (vae, unet, text_encoder):
         module.requires_grad_(False).eval()
@@ -207,6 +196,22 @@ def save_base(base: Base, folder: Path, *, half: bool = True) -> None:
     )
     for module in (base.vae, base.unet, base.text_encoder):
         module.float()
+
+
+def _check_kind(name: str, unet: Any, scheduler: dict[str, Any], channels: tuple[int, ...]) -> None:
+    """InputError for a UNet of other input channels, or one that predicts something else than the noise."""
+    if unet.config.in_channels not in channels:
+        also = ", a text-to-image one, which would do too, 4" if 4 in channels else ""
+        raise InputError(
+            f"the base {name} has {unet.config.in_channels} input channels; an inpainting checkpoint has 9 "
+            f"(for example stable-diffusion-v1-5/stable-diffusion-inpainting){also}"
+        )
+    aim = scheduler.get("prediction_type", "epsilon")
+    if aim != "epsilon":
+        raise InputError(
+            f"the base {name} predicts {aim} (its scheduler_config.json says so), and edge-ad works with bases that "
+            "predict the noise (epsilon): take one of these, such as stable-diffusion-v1-5/stable-diffusion-inpainting"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Moving averages of weights, and checkpoints of a training in one safetensors file: no pickle."""
+"""Moving averages of weights, and weights and checkpoints of a training in safetensors files: no pickle."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ class Average:
         """Put the averaged weights into the module."""
         for name, value in _trainable(module):
             value.copy_(self.values[name])
+
+
+def write_weights(path: Path, module: nn.Module) -> None:
+    """Write a module's whole state as safetensors, atomically."""
+    with atomic_path(path) as temporary:
+        save_file({name: value.contiguous().cpu() for name, value in module.state_dict().items()}, temporary)
 
 
 def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

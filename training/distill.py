@@ -20,14 +20,16 @@ import torch
 from torch import Tensor
 
 from edge_ad.errors import OptionError
-from edge_ad.files import atomic_path, sha256_file, write_text
+from edge_ad.files import sha256_file, write_text
 from edge_ad.progress import Step
 from edge_ad.training.attention import use_plain_attention, use_training_attention
 from edge_ad.training.base import Base, load_base
+from edge_ad.training.checkpoint import write_weights
 from edge_ad.training.diffusion import Diffusion, blend, unet_input
 from edge_ad.training.features import FeatureNet
 from edge_ad.training.finetune import TARGETS, DenoiserTuning, MaskSampler, Views, add_lora
 from edge_ad.training.fit import Loop, fit
+from edge_ad.training.fuse import apply_run
 from edge_ad.training.machine import Precision, make_accelerator, shown
 from edge_ad.training.out_folder import check_out, plain
 from edge_ad.training.prompts import CategoryInfo
@@ -225,22 +227,14 @@ def distill(run_folder: Path, out: Path, settings: DistillSettings, *, log: Call
 
 def _fine_tuned(run: Run) -> Base:
     """The base with the run's denoiser."""
-    from edge_ad.export.fuse import fuse_adapter, load_weights
-
     base = load_base(run.base_id)
     base.image_size = run.image_size
-    if run.unet is not None:
-        load_weights(base.unet, run.unet, "denoiser")
-    elif run.adapter is not None:
-        base.unet = fuse_adapter(base.unet, run.adapter)
+    apply_run(base, run, decoder=False)
     return base
 
 
 def _write(run: Run, out: Path, base: Base, settings: DistillSettings, last: float | None) -> None:
-    from safetensors.torch import save_file
-
-    with atomic_path(out / "unet.safetensors") as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in base.unet.state_dict().items()}, temporary)
+    write_weights(out / "unet.safetensors", base.unet)
     if run.decoder is not None:
         shutil.copyfile(run.decoder, out / "decoder.safetensors")
     for category in run.categories.values():

@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from edge_ad.dataset import category_names, load_dataset, shots
 from edge_ad.errors import OptionError
 from edge_ad.files import write_text
 from edge_ad.training.base import NANO_FOLDER, Base, load_base
+from edge_ad.training.checkpoint import write_weights
 from edge_ad.training.decoder import DecoderTuning, tune_decoder
 from edge_ad.training.features import FeatureNet
 from edge_ad.training.finetune import DenoiserTuning, check_targets, tune_denoiser
@@ -180,7 +179,7 @@ def train(
                 base, pictures, views.latents, settings.decoder, work / "decoder.safetensors", tick=tick, **shared
             )
         if main:
-            _save_state(base.vae.decoder, out / "decoder.safetensors")
+            write_weights(out / "decoder.safetensors", base.vae.decoder)
     if main:
         write_run(
             out,
@@ -240,19 +239,10 @@ def _entry(out: Path, name: str, found: Shots, *, write: bool) -> dict[str, Any]
 
 def _save_denoiser(base: Base, out: Path, full: bool) -> None:
     if full:
-        _save_state(base.unet, out / "unet.safetensors")
+        write_weights(out / "unet.safetensors", base.unet)
         return
     unet: Any = base.unet
     unet.save_lora_adapter(out / "adapter", safe_serialization=True)
-
-
-def _save_state(module: torch.nn.Module, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    from edge_ad.files import atomic_path
-
-    with atomic_path(path) as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in module.state_dict().items()}, temporary)
 
 
 def _key(settings: TrainSettings, chosen: dict[str, list[Path]], infos: dict[str, CategoryInfo]) -> str:

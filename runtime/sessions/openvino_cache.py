@@ -12,16 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.files import atomic_path
+from edge_ad.files import atomic_path, user_cache
 
 #: Larger models are not kept; and of all that is kept, the least recently used goes first above so many bytes.
 MOST_MODEL, MOST_FOLDER = 1 << 29, 1 << 31
-
-
-def cache_folder() -> Path:
-    """EDGE_AD_CACHE/openvino, else ~/.cache/edge-ad/openvino."""
-    root = os.environ.get("EDGE_AD_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "edge-ad") / "openvino"
 
 
 def load_or_compile(
@@ -33,7 +27,7 @@ def load_or_compile(
     must live as long. A cache that cannot be read or written changes nothing but time. RuntimeError as `compile_model`.
     """
     try:
-        folder = cache_folder()
+        folder = user_cache() / "openvino"
     except RuntimeError:  # an account without a home
         digest = None
     if digest is None:

@@ -114,7 +114,7 @@ def test_ranges_are_those_of_every_timestep_of_the_plan(ranged, ring_data, tiny_
     """By hand: the denoiser's first convolution reads latents, mask and masked latents, which a plain run gives."""
     import onnx
 
-    from edge_ad.export.quantize_layers import find_layers
+    from edge_ad.calibration.layers import find_layers
 
     bundle, _ = ranged
     content = json.loads((bundle / "calibration/ranges-grouped.json").read_text())

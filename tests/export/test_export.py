@@ -75,7 +75,7 @@ def test_a_fused_adapter_computes_what_the_adapter_did(form, tiny_base, tmp_path
     from diffusers import StableDiffusionInpaintPipeline
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 
-    from edge_ad.export.fuse import fuse_adapter
+    from edge_ad.training.fuse import fuse_adapter
 
     config = LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
     adapted = tiny_base().unet
@@ -107,7 +107,7 @@ def test_a_fused_adapter_computes_what_the_adapter_did(form, tiny_base, tmp_path
 
 
 def test_no_adapter_is_said(tmp_path):
-    from edge_ad.export.fuse import fuse_adapter
+    from edge_ad.training.fuse import fuse_adapter
 
     with pytest.raises(InputError, match="no adapter"):
         fuse_adapter(None, tmp_path)

@@ -19,11 +19,11 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from edge_ad.bundle import Weights  # noqa: E402
 from edge_ad.bundle_files import Bundle, read_manifest, write_manifest  # noqa: E402
+from edge_ad.calibration.layers import between_layers, find_layers, kept_by_rule, observed_tensors  # noqa: E402
 from edge_ad.calibration.ranges import bundle_ranges  # noqa: E402
 from edge_ad.cli import run  # noqa: E402
 from edge_ad.export.quantize_check import correlation  # noqa: E402
 from edge_ad.export.quantize_half import half_model  # noqa: E402
-from edge_ad.export.quantize_layers import between_layers, find_layers, kept_by_rule, observed_tensors  # noqa: E402
 from edge_ad.export.quantize_scheme import E4M3_MAX, Scheme  # noqa: E402
 from edge_ad.export.quantize_sensitivity import SwitchedGraph, choose_layers, relative_error  # noqa: E402
 from edge_ad.export.quantize_write import SWITCH, quantized_model, switched_model  # noqa: E402

@@ -26,7 +26,8 @@ KINDS = {"ring": ["bar", "spot"], "weave": ["spot"]}
 @pytest.fixture(scope="module")
 def heads_folder(tmp_path_factory):
     """Heads with random weights for the bundle's categories, written as a training writes them."""
-    from edge_ad.training.heads.folder import Heads, write_heads, write_weights
+    from edge_ad.training.checkpoint import write_weights
+    from edge_ad.training.heads.folder import Heads, write_heads
     from edge_ad.training.heads.network import Classifier, Segmenter
 
     torch.manual_seed(0)

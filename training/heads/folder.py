@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from edge_ad.errors import BundleError, InputError
-from edge_ad.files import atomic_path, sha256_file, write_json
+from edge_ad.files import sha256_file, write_json
 from edge_ad.training.heads.network import Classifier, Segmenter, Size
 from edge_ad.version import __version__
 
@@ -68,12 +68,6 @@ def _loaded(net: Net, path: Path) -> Net:
     except (RuntimeError, SafetensorError) as error:
         raise BundleError(f"{path} does not fit its {FILE} ({str(error).splitlines()[0]}); train again") from error
     return net.requires_grad_(False).eval()
-
-
-def write_weights(path: Path, net: nn.Module) -> None:
-    """Write a network's weights as safetensors, atomically."""
-    with atomic_path(path) as temporary:
-        save_file({name: value.detach().contiguous().cpu() for name, value in net.state_dict().items()}, temporary)
 
 
 def write_heads(heads: Heads) -> None:

@@ -18,8 +18,9 @@ from torch.nn import functional
 from edge_ad.errors import OptionError
 from edge_ad.files import write_text
 from edge_ad.progress import Step
+from edge_ad.training.checkpoint import write_weights
 from edge_ad.training.fit import Loop, fit
-from edge_ad.training.heads.folder import FILE, Heads, write_heads, write_weights
+from edge_ad.training.heads.folder import FILE, Heads, write_heads
 from edge_ad.training.heads.network import (
     Classifier,
     Segmenter,

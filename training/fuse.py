@@ -1,4 +1,4 @@
-"""LoRA weights into the weights they adapt, so that the exported network has no extra layer."""
+"""What a training run holds, put into its base: LoRA weights are fused into those they adapt, so no layer is added."""
 
 from __future__ import annotations
 
@@ -6,9 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from edge_ad.errors import BundleError, InputError
+from edge_ad.training.base import Base
+from edge_ad.training.run import Run
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE = "adapter_model.safetensors"
+
+
+def apply_run(base: Base, run: Run, *, denoiser: bool = True, decoder: bool = True) -> None:
+    """Put the fine-tuned denoiser and decoder of a run into a base, in place; what the run has not tuned stays.
+
+    Errors as `load_weights` and `fuse_adapter`.
+    """
+    if denoiser and run.unet is not None:
+        load_weights(base.unet, run.unet, "denoiser")
+    if denoiser and run.adapter is not None:
+        base.unet = fuse_adapter(base.unet, run.adapter)
+    if decoder and run.decoder is not None:
+        load_weights(base.vae.decoder, run.decoder, "decoder")
 
 
 def fuse_adapter(unet: Any, folder: Path) -> Any:
