@@ -35,7 +35,8 @@ def export(
     A part is what an operator said of it, else what was decided. The station may be running.
     """
     from edge_ad.runtime.serve.dataset import export_dataset
-    from edge_ad.runtime.serve.records import Query, parse_time
+    from edge_ad.runtime.serve.decision import parse_time
+    from edge_ad.runtime.serve.tables import Query
 
     query = Query(
         category=category,

@@ -13,13 +13,12 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from edge_ad.errors import BundleError, EdgeAdError, OptionError
-from edge_ad.runtime.serve.decision import Decision, State
+from edge_ad.runtime.serve.decision import Decision, State, parse_time
 from edge_ad.runtime.serve.errors import describe
 from edge_ad.runtime.serve.events import Listener
 from edge_ad.runtime.serve.products import available
-from edge_ad.runtime.serve.records import Query as RecordQuery
-from edge_ad.runtime.serve.records import parse_time
 from edge_ad.runtime.serve.station import Station
+from edge_ad.runtime.serve.tables import Query as RecordQuery
 from edge_ad.runtime.serve.uploads import MAX_IMAGES, read_upload
 
 #: Seconds between two comments on a quiet event stream, so that proxies and clients see that it lives.

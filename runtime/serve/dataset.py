@@ -11,7 +11,7 @@ from edge_ad.dataset import GOOD
 from edge_ad.errors import InputError, OptionError
 from edge_ad.files import atomic_folder
 from edge_ad.runtime.serve.pictures import PictureStore
-from edge_ad.runtime.serve.records import DATABASE, Query, condition, connect, select
+from edge_ad.runtime.serve.tables import DATABASE, Query, condition, connect, select
 
 #: The folder of bad parts: the station knows no kinds of defects.
 BAD = "bad"

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edge_ad.errors import EdgeAdError
+from edge_ad.errors import EdgeAdError, InputError
+from edge_ad.runtime.result import Stage
 
 Verdict = Literal["good", "bad", "undecided"]
 OperatorVerdict = Literal["good", "bad"]
@@ -35,6 +36,7 @@ class Decision(BaseModel):
     paths of the PNG files "image", "map" and "inpainted"; a picture that retention has removed is not in it.
     drift: whether the camera or the light has changed, None where the bundle cannot tell. defect: the likeliest kind of
     defect of a part that is not good, None where the bundle has no head that tells; defect_probability: of that kind.
+    stage: what decided, "prototypes" where a cascade needed no inpainting; None in records from before it was kept.
     operator_verdict and note: what a person said later.
     """
 
@@ -59,6 +61,7 @@ class Decision(BaseModel):
     drift: bool | None = None
     defect: str | None = None
     defect_probability: float | None = None
+    stage: Stage | None = None
     operator_verdict: OperatorVerdict | None = None
     note: str = ""
 
@@ -102,3 +105,12 @@ def utc_text(seconds: float) -> str:
     """Seconds since the epoch as ISO 8601 in UTC with milliseconds, `2026-11-22T02:00:00.000Z`."""
     moment = datetime.fromtimestamp(seconds, timezone.utc)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def parse_time(text: str, name: str) -> float:
+    """ISO 8601 to seconds since the epoch; without an offset it is UTC. InputError names the parameter."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise InputError(f'{name} "{text[:40]}" is not a time; write it as 2026-11-22T06:00:00Z') from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()

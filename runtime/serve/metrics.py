@@ -28,6 +28,10 @@ class Metrics:
         self._verdicts = Counter(
             "edge_ad_verdicts", "Recorded decisions.", ["product", "category", "verdict", "source"], **make
         )
+        self._decided_by = Counter(
+            "edge_ad_decided_by", "Decisions by what they needed; a cascade needs no inpainting for the clear ones.",
+            ["product", "category", "stage"], **make
+        )  # fmt: skip
         self._refused = Counter("edge_ad_refused", "Images without a decision, by reason.", ["reason"], **make)
         self._scores = Summary("edge_ad_score", "Scores as the bundle gives them.", ["product", "category"], **make)
         self._normalised = Histogram(
@@ -50,6 +54,8 @@ class Metrics:
         """Count a recorded decision. The source's first word alone is a label: the rest may be a file's name."""
         place = (decision.product, decision.category)
         self._verdicts.labels(*place, decision.verdict, decision.source.partition(":")[0]).inc()
+        if decision.stage is not None:
+            self._decided_by.labels(*place, decision.stage).inc()
         self._scores.labels(*place).observe(decision.score)
         if decision.normalised is not None:
             self._normalised.labels(*place).observe(decision.normalised)

@@ -8,103 +8,19 @@ into the next one together.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge_ad.errors import InputError
-from edge_ad.runtime.serve.decision import Decision, InspectionFailed, RegionBox, utc_text
+from edge_ad.runtime.serve.decision import Decision, InspectionFailed, utc_text
+from edge_ad.runtime.serve.tables import DATABASE, Kept, Query, condition, connect, expire, insert, select
 
 T = TypeVar("T")
-
-SCHEMA = 2
-DATABASE = "records.sqlite"
-#: The pictures of a decision, in the order of `kinds`.
-KINDS = ("image", "map", "inpainted")
-
-_TABLES = """
-CREATE TABLE decisions (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    record_id TEXT NOT NULL UNIQUE,
-    time REAL NOT NULL,
-    product TEXT NOT NULL,
-    category TEXT NOT NULL,
-    verdict TEXT NOT NULL,
-    score REAL NOT NULL,
-    threshold REAL,
-    normalised REAL,
-    drift INTEGER,
-    defect TEXT,
-    defect_probability REAL,
-    bundle_sha256 TEXT NOT NULL,
-    plan TEXT NOT NULL,
-    source TEXT NOT NULL,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    regions TEXT NOT NULL,
-    times TEXT NOT NULL,
-    operator_verdict TEXT,
-    operator_time REAL,
-    note TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX by_time ON decisions (time);
-CREATE INDEX by_category ON decisions (category, seq);
-CREATE INDEX by_source ON decisions (source, seq);
-CREATE TABLE pictures (
-    seq INTEGER NOT NULL REFERENCES decisions (seq) ON DELETE CASCADE,
-    kind TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    bytes INTEGER NOT NULL,
-    PRIMARY KEY (seq, kind)
-) WITHOUT ROWID;
-CREATE INDEX by_sha256 ON pictures (sha256);
-CREATE TABLE sinks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-"""
-
-#: From schema 1, which knew no kinds of defects.
-_UPGRADE = """
-ALTER TABLE decisions ADD COLUMN defect TEXT;
-ALTER TABLE decisions ADD COLUMN defect_probability REAL;
-"""
-
-_COLUMNS = (
-    "record_id", "time", "product", "category", "verdict", "score", "threshold", "normalised", "drift", "defect",
-    "defect_probability", "bundle_sha256", "plan", "source", "width", "height", "regions", "times",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A picture of a decision: its kind, SHA-256 and size in bytes."""
-
-    kind: str
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Query:
-    """Which records: the newest `limit` of those before a record, of a category, verdict and span of time.
-
-    verdict: as decided, or "corrected" for those where an operator's verdict differs. since and until: seconds since
-    the epoch, until not included.
-    """
-
-    limit: int = 50
-    before: str | None = None
-    category: str | None = None
-    verdict: str | None = None
-    since: float | None = None
-    until: float | None = None
 
 
 def new_record_id(now: float) -> str:
@@ -113,15 +29,6 @@ def new_record_id(now: float) -> str:
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(3 << 62) | 2 << 62
     return str(uuid.UUID(int=value))
-
-
-def parse_time(text: str, name: str) -> float:
-    """ISO 8601 to seconds since the epoch; without an offset it is UTC. InputError names the parameter."""
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise InputError(f'{name} "{text[:40]}" is not a time; write it as 2026-11-22T06:00:00Z') from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
 class Records:
@@ -259,7 +166,7 @@ class Records:
         Pictures of decisions that an operator has judged go last: they are what is learnt from. Returns the SHA-256 of
         the pictures that no decision has any more; their files may go.
         """
-        return await self._on_writer(lambda: self._expire(older_than, max_bytes))
+        return await self._on_writer(lambda: expire(self._write, older_than, max_bytes))
 
     async def unknown(self, digests: Sequence[str]) -> list[str]:
         """Those of some pictures that no decision has."""
@@ -287,58 +194,12 @@ class Records:
                     done.set_result(number)
 
     def _insert(self, batch: Sequence[tuple[Decision, Sequence[Kept]]]) -> list[int]:
-        numbers = []
-        marks = ", ".join("?" * len(_COLUMNS))
         with self._write:
-            for decision, kept in batch:
-                row = decision.model_dump(include=set(_COLUMNS))
-                row["time"] = parse_time(decision.time, "time")
-                row["regions"] = json.dumps([region.model_dump() for region in decision.regions])
-                row["times"] = json.dumps(decision.times)
-                cursor = self._write.execute(
-                    f"INSERT INTO decisions ({', '.join(_COLUMNS)}) VALUES ({marks})", [row[name] for name in _COLUMNS]
-                )
-                assert cursor.lastrowid is not None  # an INSERT was executed
-                numbers.append(cursor.lastrowid)
-                self._write.executemany(
-                    "INSERT INTO pictures VALUES (?, ?, ?, ?)",
-                    [(cursor.lastrowid, picture.kind, picture.sha256, picture.size) for picture in kept],
-                )
-        return numbers
+            return [insert(self._write, decision, kept) for decision, kept in batch]
 
     def _store_cursors(self) -> None:
         with self._write:
             self._write.executemany("INSERT OR REPLACE INTO sinks VALUES (?, ?)", list(self._cursors.items()))
-
-    def _expire(self, older_than: float, max_bytes: int | None) -> list[str]:
-        write = self._write
-        with write:
-            old = "SELECT sha256 FROM pictures JOIN decisions USING (seq) WHERE time < ?"
-            gone = {row[0] for row in write.execute(old, (older_than,))}
-            write.execute("DELETE FROM decisions WHERE time < ?", (older_than,))
-            if max_bytes is not None:
-                gone |= self._expire_pictures(max_bytes)
-        sql = "SELECT 1 FROM pictures WHERE sha256 = ? LIMIT 1"
-        return [digest for digest in gone if write.execute(sql, (digest,)).fetchone() is None]
-
-    def _expire_pictures(self, max_bytes: int) -> set[str]:
-        write = self._write
-        total = "SELECT COALESCE(SUM(bytes), 0) FROM (SELECT MAX(bytes) AS bytes FROM pictures GROUP BY sha256)"
-        excess: int = write.execute(total).fetchone()[0] - max_bytes
-        removed: list[tuple[int, str]] = []
-        gone: set[str] = set()
-        oldest = (
-            "SELECT seq, kind, sha256, bytes FROM pictures JOIN decisions USING (seq) "
-            "ORDER BY operator_verdict IS NOT NULL, seq"
-        )
-        for seq, kind, digest, size in write.execute(oldest):
-            if excess <= 0:
-                break
-            removed.append((seq, kind))
-            gone.add(digest)
-            excess -= size
-        write.executemany("DELETE FROM pictures WHERE seq = ? AND kind = ?", removed)
-        return gone
 
     def _select(self, rest: str, values: Sequence[Any]) -> list[tuple[int, Decision]]:
         return select(self._read, rest, values)
@@ -348,73 +209,3 @@ class Records:
 
     async def _on_reader(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._reader, work)
-
-
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open the database, created if it is missing and not `read_only`. Raises InputError."""
-    try:
-        if read_only:
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
-        else:
-            connection = sqlite3.connect(path, timeout=30)
-            os.chmod(path, 0o640)  # what a plant makes, and what it rejects, is not for everybody
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0 and not read_only:
-            connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
-        elif version == 1 and not read_only:
-            connection.executescript(f"BEGIN; {_UPGRADE} PRAGMA user_version={SCHEMA}; COMMIT;")
-        elif version == 1:
-            raise InputError(f"{path}: an earlier edge-ad wrote these records; start edge-ad serve with them once")
-        elif version != SCHEMA:
-            raise InputError(f"{path}: these records are of schema {version}, this edge-ad reads {SCHEMA}; upgrade it")
-    except sqlite3.Error as error:
-        raise InputError(f"{path}: cannot be opened as records ({error}); give another folder, or mend it") from error
-    return connection
-
-
-def select(connection: sqlite3.Connection, rest: str, values: Sequence[Any]) -> list[tuple[int, Decision]]:
-    """Decisions with their numbers; `rest` is the SQL after FROM decisions."""
-    names = ("seq", *_COLUMNS, "operator_verdict", "note")
-    rows = connection.execute(f"SELECT {', '.join(names)} FROM decisions {rest}", values).fetchall()
-    found = []
-    for values_of_row in rows:
-        row = dict(zip(names, values_of_row))
-        seq = row.pop("seq")
-        kept = connection.execute("SELECT kind, sha256 FROM pictures WHERE seq = ?", (seq,)).fetchall()
-        row["time"] = utc_text(row["time"])
-        row["regions"] = [RegionBox(**region) for region in json.loads(row["regions"])]
-        row["times"] = json.loads(row["times"])
-        row["drift"] = None if row["drift"] is None else bool(row["drift"])
-        row["pictures"] = links(kept)
-        found.append((seq, Decision(**row)))
-    return found
-
-
-def condition(query: Query) -> tuple[str, list[Any]]:
-    """The SQL condition of a query, its limit left out, and its values."""
-    parts: list[str] = []
-    values: list[Any] = []
-    if query.before is not None:
-        parts.append("seq < (SELECT seq FROM decisions WHERE record_id = ?)")
-        values.append(query.before)
-    if query.verdict == "corrected":
-        parts.append("operator_verdict IS NOT NULL AND operator_verdict != verdict")
-    elif query.verdict is not None:
-        parts.append("verdict = ?")
-        values.append(query.verdict)
-    for column, sign, value in (
-        ("category", "=", query.category), ("time", ">=", query.since), ("time", "<", query.until)
-    ):  # fmt: skip
-        if value is not None:
-            parts.append(f"{column} {sign} ?")
-            values.append(value)
-    return ("WHERE " + " AND ".join(parts) if parts else ""), values
-
-
-def links(kept: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Web paths of pictures given as (kind, SHA-256), in the order of `KINDS`."""
-    by_kind = dict(kept)
-    return {kind: f"/v1/pictures/{by_kind[kind]}.png" for kind in KINDS if kind in by_kind}

@@ -18,7 +18,8 @@ from edge_ad.runtime.serve.decision import Decision, RegionBox, utc_text
 from edge_ad.runtime.serve.decoding import decode
 from edge_ad.runtime.serve.pictures import PictureStore, is_png, png
 from edge_ad.runtime.serve.products import Product
-from edge_ad.runtime.serve.records import KINDS, Kept, links, new_record_id
+from edge_ad.runtime.serve.records import new_record_id
+from edge_ad.runtime.serve.tables import KINDS, Kept, links
 
 
 @dataclass(eq=False)
@@ -99,4 +100,5 @@ class Request:
             drift=None if result["drift"] is None else result["drift"]["changed"],
             defect=result["defect"],
             defect_probability=result["defect_probability"],
+            stage=result["stage"],
         )

@@ -42,10 +42,11 @@ from edge_ad.runtime.serve.outbox import Outbox
 from edge_ad.runtime.serve.pictures import PictureStore
 from edge_ad.runtime.serve.products import Product
 from edge_ad.runtime.serve.protocols import Sink, Source
-from edge_ad.runtime.serve.records import Kept, Records
+from edge_ad.runtime.serve.records import Records
 from edge_ad.runtime.serve.request import Request
 from edge_ad.runtime.serve.shelf import Shelf
 from edge_ad.runtime.serve.supervisor import Supervisor
+from edge_ad.runtime.serve.tables import Kept
 from edge_ad.version import __version__
 
 T = TypeVar("T")

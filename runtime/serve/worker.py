@@ -147,6 +147,7 @@ class Worker:
                     "drift": self._drift(slot, found),
                     "defect": found.defect,
                     "defect_probability": found.defect_probability,
+                    "stage": found.stage,
                 }
             )
             # of what a cascade decides nothing is inpainted: an empty picture stands for that

@@ -13,7 +13,7 @@ from edge_ad.runtime.serve.decision import Decision
 
 COLUMNS = (
     "time", "record_id", "product", "category", "verdict", "score", "threshold", "normalised", "regions", "seconds",
-    "drift", "defect", "defect_probability", "source", "bundle_sha256",
+    "drift", "defect", "defect_probability", "stage", "source", "bundle_sha256",
 )  # fmt: skip
 HEADER = ",".join(COLUMNS) + "\r\n"
 #: How much of a file's end is read for the rows that it holds already, bytes.

@@ -17,6 +17,7 @@ function facts(decision) {
     ["drift", decision.drift == null ? null : text(decision.drift ? "driftYes" : "driftNo")],
     ["defect", decision.defect == null ? null : `${decision.defect} (${Math.round(100 * decision.defect_probability)} %)`],
     ["plan", decision.plan],
+    ["decidedBy", decision.stage == null ? null : text(decision.stage === "prototypes" ? "byPrototypes" : "byInpainting")],
     ["record", decision.record_id],
     ["bundle", decision.bundle_sha256.slice(0, 16)],
   ];

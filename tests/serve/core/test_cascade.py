@@ -38,11 +38,16 @@ def test_what_prototypes_decide_has_no_inpainted_picture(sure, tmp_path):
         station = Station(options(tmp_path / "records"), {"line": sure})
         await station.start()
         try:
-            return [await station.inspect(IMAGE, name) for name in ("ring", "weave")]
+            made = [await station.inspect(IMAGE, name) for name in ("ring", "weave")]
+            kept = [await station.records.get(one.record_id) for one in made]
+            return *made, kept, station.metrics.text().decode()
         finally:
             await station.close()
 
-    early, whole = asyncio.run(story())
+    early, whole, kept, metrics = asyncio.run(story())
+    assert kept == [early, whole]
+    assert (early.stage, whole.stage) == ("prototypes", "inpainting")
+    assert 'edge_ad_decided_by_total{category="ring",product="line",stage="prototypes"} 1.0' in metrics
     assert (early.verdict, whole.verdict) == ("good", "good")
     assert set(early.pictures) == {"image", "map"}
     assert set(whole.pictures) == {"image", "map", "inpainted"}

@@ -18,11 +18,12 @@ from edge_ad.cli import run
 from edge_ad.dataset import load_dataset
 from edge_ad.errors import InputError
 from edge_ad.images import read_image
-from edge_ad.runtime.serve.decision import Decision, RegionBox, utc_text
+from edge_ad.runtime.serve.decision import Decision, RegionBox, parse_time, utc_text
 from edge_ad.runtime.serve.lock import lock_folder
 from edge_ad.runtime.serve.pictures import PictureStore, png
-from edge_ad.runtime.serve.records import Kept, Query, Records, connect, new_record_id, parse_time
+from edge_ad.runtime.serve.records import Records, new_record_id
 from edge_ad.runtime.serve.retention import sweep
+from edge_ad.runtime.serve.tables import Kept, Query, connect
 
 
 def decision(seconds: float, *, category: str = "ring", verdict: str = "good", source: str = "http") -> Decision:
@@ -45,6 +46,7 @@ def decision(seconds: float, *, category: str = "ring", verdict: str = "good", s
         drift=True,
         defect="dent",
         defect_probability=0.75,
+        stage="prototypes",
     )
 
 
@@ -206,8 +208,9 @@ def test_other_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
             parse_time(text, "since")
 
 
-def test_records_of_schema_1_are_taken_over(tmp_path: Path) -> None:
-    """Those of a version that knew no kinds of defects: what is in them stays, and new ones have the kind."""
+@pytest.mark.parametrize(("schema", "unknown"), [(1, ("defect", "defect_probability", "stage")), (2, ("stage",))])
+def test_records_of_earlier_schemas_are_taken_over(tmp_path: Path, schema: int, unknown: tuple[str, ...]) -> None:
+    """1 knew no kinds of defects, 2 not what had decided: what is in them stays, and new ones have it all."""
     path = tmp_path / "records.sqlite"
     old, new = decision(1000.0), decision(2000.0)
 
@@ -218,10 +221,9 @@ def test_records_of_schema_1_are_taken_over(tmp_path: Path) -> None:
 
     asyncio.run(keep(old))
     connection = connect(path)
-    connection.executescript(
-        "ALTER TABLE decisions DROP COLUMN defect; ALTER TABLE decisions DROP COLUMN defect_probability;"
-        "PRAGMA user_version = 1;"
-    )
+    for column in unknown:
+        connection.execute(f"ALTER TABLE decisions DROP COLUMN {column}")
+    connection.execute(f"PRAGMA user_version = {schema}")
     connection.close()
     with pytest.raises(InputError, match="start edge-ad serve with them once"):
         connect(path, read_only=True)
@@ -233,7 +235,7 @@ def test_records_of_schema_1_are_taken_over(tmp_path: Path) -> None:
         await records.close()
         return found
 
-    assert asyncio.run(read()) == [old.model_copy(update={"defect": None, "defect_probability": None}), new]
+    assert asyncio.run(read()) == [old.model_copy(update=dict.fromkeys(unknown)), new]
 
 
 @pytest.fixture
