@@ -34,10 +34,12 @@ class Journal:
 
     def load(self, present: Iterable[Identity]) -> None:
         """Read the file, and write it again without files that are no longer `present`."""
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+        lines = text.splitlines()
         found = {identity for line in lines if (identity := _parse(line)) is not None}
         self._known = found.intersection(present)
-        if len(self._known) < len(lines):
+        # a last line that lost its end of line alone is sound, and what is added next would run into it
+        if text and (len(self._known) < len(lines) or not text.endswith("\n")):
             write_text(self._path, "".join(_line(identity) for identity in sorted(self._known)))
 
     def add(self, identity: Identity) -> None:
