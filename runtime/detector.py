@@ -1,9 +1,8 @@
-"""The detector: loads a bundle and decides on images, all masks of all images in one batch axis."""
+"""The detector: loads a bundle and decides on images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +13,17 @@ from edge_ad.bundle import Calibration, CascadeLimits, Manifest, Plan, Weights
 from edge_ad.bundle_files import Bundle
 from edge_ad.errors import BundleError, InputError
 from edge_ad.images import resize_image
-from edge_ad.runtime import cascade, masks, prototypes, schedule
+from edge_ad.runtime import cascade, prototypes
 from edge_ad.runtime.category import Category, load_category
 from edge_ad.runtime.clock import Clock
 from edge_ad.runtime.heads import open_heads
+from edge_ad.runtime.inpaint import Floats, Image, Inpainter, Job, Look
 from edge_ad.runtime.monitor import DriftModel, DriftMonitor, pool
-from edge_ad.runtime.plan import Layout, guided, layout
 from edge_ad.runtime.result import Inspection, concluded, to_uint8
-from edge_ad.runtime.sessions.base import Feed, HostTensor, Session, SessionOptions, to_host
+from edge_ad.runtime.sessions.base import Session, SessionOptions, to_host
 from edge_ad.runtime.sessions.choose import choose_provider, open_sessions
 
-Floats = NDArray[np.float32]
-Image = NDArray[np.uint8]
-
 DEFAULT_MEMORY = 1 << 30
-
-
-@dataclass(frozen=True)
-class _Look:
-    """One image before anything is inpainted. image: uint8 S,S,3, resized. error: E. pooled: for the drift monitor."""
-
-    image: Image
-    category: Category
-    error: Floats
-    pooled: Floats | None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One image that is inpainted. latents: float32 4,h,w. results: float32 B,4,h,w."""
-
-    look: _Look
-    layout: Layout
-    latents: Floats
-    results: Floats
 
 
 class Detector:
@@ -81,12 +57,12 @@ class Detector:
         self._memory = memory
         self._sessions = sessions
         self._heads = open_heads(manifest.heads, sessions)
-        self._latent_shape = (manifest.latent_channels, manifest.latent_size, manifest.latent_size)
         # one noise tensor, the same for every image: a score depends on the image and the seed alone
-        self._noise = np.random.default_rng(seed).standard_normal(self._latent_shape, dtype=np.float32)
+        shape = (manifest.latent_channels, manifest.latent_size, manifest.latent_size)
+        noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+        self._inpainter = Inpainter(bundle, plan, sessions, noise=noise, memory=memory)
         self._ready: dict[str, Category] = {}
         self._banks: Mapping[str, prototypes.PrototypeBank] = {}
-        self._blank: Floats | None = None
 
     @classmethod
     def load(
@@ -180,7 +156,7 @@ class Detector:
         looks = self._look(images, categories, clock)
         found = [self._decided_early(look, image, clock) for look, image in zip(looks, images)]
         doubtful = [i for i, one in enumerate(found) if one is None]
-        jobs = self._inpaint([looks[i] for i in doubtful], clock)
+        jobs = self._inpainter.inpaint([looks[i] for i in doubtful], clock)
         for i, job in zip(doubtful, jobs):
             found[i] = self._decided(job, images[i], inpainted, clock)
         inspections = [one for one in found if one is not None]
@@ -191,7 +167,7 @@ class Detector:
             inspection.times.update(clock.shared_by(len(inspections)))
         return inspections
 
-    def _decided_early(self, look: _Look, original: Image, clock: Clock) -> Inspection | None:
+    def _decided_early(self, look: Look, original: Image, clock: Clock) -> Inspection | None:
         """The decision by prototypes alone; None where there is no cascade, or inpainting is needed."""
         if not self.cascade:
             return None
@@ -203,13 +179,12 @@ class Detector:
         shape = original.shape[0], original.shape[1]
         return concluded(look.category, shape, score_map, score, look.error, look.pooled, stage="prototypes")
 
-    def _decided(self, job: _Job, original: Image, inpainted: bool, clock: Clock) -> Inspection:
+    def _decided(self, job: Job, original: Image, inpainted: bool, clock: Clock) -> Inspection:
         """The decision by everything that the plan computes."""
-        pictures, reconstruction = self._pictures(job, clock), self._reconstruction(job, clock)
-        look = job.look
+        run, look = self._inpainter, job.look
+        pictures, reconstruction = run.pictures(job, clock), run.reconstruction(job, clock)
         with clock("score"):
-            feeds = self._score_feeds(job, pictures, reconstruction, look.category.weights)
-            scored = self._sessions["score"].run(feeds, ["score_map", "score"])
+            scored = run.score(job, pictures, reconstruction, look.category.weights, ["score_map", "score"])
         finest = int(np.argmax(self.plan.scales))
         picture = to_uint8(job.layout.composed(to_host(pictures), finest)) if inpainted else None
         shape, score = (original.shape[0], original.shape[1]), float(scored["score"])
@@ -225,9 +200,10 @@ class Detector:
         float32 h,w. scales: int64 R. levels: float32 2,S,S, see `Levels`.
         score_map: float32 S,S and score: float32, as `inspect` gives them.
         """
-        job = self._inpaint(self._look([image], [category], Clock()), Clock(), everything=True)[0]
-        pictures, reconstruction = self._pictures(job), self._decode(job.latents[None])
-        look, host, session = job.look, to_host(pictures), self._sessions["score"]
+        run = self._inpainter
+        job = run.inpaint(self._look([image], [category], Clock()), Clock(), everything=True)[0]
+        pictures, reconstruction = run.pictures(job), run.reconstructed(job)
+        look, host = job.look, to_host(pictures)
         scales, weights = range(len(self.plan.scales)), look.category.weights
         result: dict[str, NDArray[Any]] = {
             "image": look.image,
@@ -241,16 +217,15 @@ class Detector:
         wanted = ["scale_maps", "prototype_map", "error_map"]
         for name, reference in (("image", 0.0), ("reconstruction", 1.0)):
             against = weights.model_copy(update={"reference": reference})
-            maps = session.run(self._score_feeds(job, pictures, reconstruction, against), wanted)
+            maps = run.score(job, pictures, reconstruction, against, wanted)
             result[f"{name}_maps"], result[f"{name}_prototype_map"] = maps["scale_maps"], maps["prototype_map"]
             result["error_map"] = maps["error_map"]
-        feeds = self._score_feeds(job, pictures, reconstruction, weights)
-        return {**result, **session.run(feeds, ["score_map", "score"])}
+        return {**result, **run.score(job, pictures, reconstruction, weights, ["score_map", "score"])}
 
     def error_map(self, image: Image, category: str) -> Floats:
         """E of eq. 14 alone, float32 h,w: nothing is inpainted. Zeros for a category without prototypes."""
         resized = resize_image(_checked(image), self.image_size)
-        return self._errors([resized], [self._category(category)], Clock())[0][0]
+        return self._inpainter.errors([resized], [self._category(category)], Clock())[0][0]
 
     def bound_score(self, image: Image, category: str) -> float:
         """The lower bound of the score that the prototypes give, see `edge_ad.runtime.cascade.bound`."""
@@ -262,179 +237,15 @@ class Detector:
         resized = resize_image(_checked(image), self.image_size)
         return pool(self._sessions["features"].run({"image": resized[None]})["features"][0])
 
-    def _look(self, images: Sequence[Image], categories: Sequence[str], clock: Clock) -> list[_Look]:
+    def _look(self, images: Sequence[Image], categories: Sequence[str], clock: Clock) -> list[Look]:
         """The images resized, with their prototype error."""
         if len(images) != len(categories) or not images:
             raise InputError(f"{len(images)} images with {len(categories)} categories: give one category an image")
         ready = [self._category(name) for name in categories]
         with clock("resize"):
             resized = [resize_image(_checked(image), self.image_size) for image in images]
-        errors, pooled = self._errors(resized, ready, clock)
-        return [_Look(*parts) for parts in zip(resized, ready, errors, pooled)]
-
-    def _inpaint(self, looks: Sequence[_Look], clock: Clock, *, everything: bool = False) -> list[_Job]:
-        """Encode and inpaint images. everything: also what the present weights give no weight to."""
-        if not looks:
-            return []
-        with clock("encode"):
-            side = self.image_size
-            latents = self._encode(
-                np.stack([look.image for look in looks]), np.zeros((len(looks), 1, side, side), np.float32)
-            )
-        jobs = []
-        for look, latent in zip(looks, latents):
-            made = layout(self.plan, self._latent_shape[1], self._prototype_mask(look, everything))
-            jobs.append(_Job(look, made, latent, np.empty((made.inpaintings, *self._latent_shape), np.float32)))
-        rows = [(i, row) for i, job in enumerate(jobs) for row in range(job.layout.inpaintings)]
-        limit = self._batch_limit("denoiser")
-        for start in range(0, len(rows), limit):
-            self._run_rows(jobs, rows[start : start + limit], clock)
-        return jobs
-
-    def _run_rows(self, jobs: list[_Job], rows: list[tuple[int, int]], clock: Clock) -> None:
-        """Inpaint some rows, (image, mask) pairs, and put the results into their jobs."""
-        present, local = np.unique([i for i, _ in rows], return_inverse=True)
-        local = local.reshape(-1).astype(np.int64)
-        here = [jobs[i] for i in present]
-        hidden = np.stack([jobs[i].layout.masks[row] for i, row in rows])
-        latents = np.stack([job.latents for job in here])
-        if self.plan.masked_latents == "encoded":
-            with clock("encode"):
-                visible = self._encode(
-                    np.stack([jobs[i].look.image for i, _ in rows]), masks.upsample(hidden, self.image_size)
-                )
-            blank, visible_index = visible, np.arange(len(rows), dtype=np.int64)
-        else:
-            visible, visible_index = latents, local
-            blank = np.repeat(self._blank_latents(), len(here), axis=0)
-        schedules = [jobs[i].look.category.schedule for i, _ in rows]
-        with clock("prepare"):
-            prepared = self._sessions["prepare"].run_kept(
-                {
-                    "latents": latents,
-                    "visible": visible,
-                    "blank": blank,
-                    "mask": hidden,
-                    "noise": np.repeat(self._noise[None], len(here), axis=0),
-                    "image_index": local,
-                    "visible_index": visible_index,
-                    "start": np.array([s.start for s in schedules], np.float32),
-                }
-            )
-        with clock("denoise"):
-            result = self._sessions["denoiser"].iterate(
-                fixed={
-                    "masked_latents": prepared["masked_latents"],
-                    "mask": hidden,
-                    "prompts": np.stack([job.look.category.prompt for job in here]),
-                    "prompt_index": local,
-                },
-                state={"latents": prepared["noisy"], "history": np.zeros((len(rows), *self._latent_shape), np.float32)},
-                steps=[{"timestep": t, "coeffs": c} for t, c in schedule.stacked_steps(schedules)],
-                carry={"next": "latents", "next_history": "history"},
-            )
-            for (i, row), latent in zip(rows, result["next"].numpy()):
-                jobs[i].results[row] = latent
-
-    def _pictures(self, job: _Job, clock: Clock | None = None) -> Feed:
-        """The K inpainted pictures of an image, float32 K,3,S,S in [-1, 1]."""
-        clock = clock or Clock()
-        latents: Feed = job.results
-        if self.plan.decode == "scale":
-            with clock("compose"):
-                plan = job.layout
-                feeds = {"results": job.results, "masks": plan.compose, "assignment": plan.assignment}
-                latents = self._sessions["compose"].run_kept(feeds)["composed"]
-        with clock("decode"):
-            return self._decode(latents)
-
-    def _reconstruction(self, job: _Job, clock: Clock) -> Feed:
-        """The image's own reconstruction, float32 1,3,S,S in [-1, 1]; the image itself where it has no weight."""
-        if job.look.category.weights.reference == 0:
-            picture = job.look.image.transpose(2, 0, 1)[None].astype(np.float32)
-            return HostTensor(picture / np.float32(127.5) - np.float32(1))
-        with clock("decode"):
-            return self._decode(job.latents[None])
-
-    def _decode(self, latents: Feed) -> Feed:
-        count, limit = len(to_host(latents)) if isinstance(latents, np.ndarray) else 0, self._batch_limit("decoder")
-        session = self._sessions["decoder"]
-        if count <= limit:
-            return session.run_kept({"latents": latents})["image"]
-        host = to_host(latents)
-        parts = [session.run({"latents": host[i : i + limit]})["image"] for i in range(0, count, limit)]
-        return np.concatenate(parts)
-
-    def _encode(self, images: Image, hidden: Floats) -> Floats:
-        """Latents of (1 - hidden)·x: uint8 N,S,S,3 and float32 N,1,S,S to float32 N,4,h,w."""
-        limit, session = self._batch_limit("encoder"), self._sessions["encoder"]
-        parts = [
-            session.run({"image": images[i : i + limit], "mask": hidden[i : i + limit]})["latents"]
-            for i in range(0, len(images), limit)
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _blank_latents(self) -> Floats:
-        """Latents of a wholly hidden picture, float32 1,4,h,w; computed once."""
-        if self._blank is None:
-            side = self.image_size
-            self._blank = self._encode(np.zeros((1, side, side, 3), np.uint8), np.ones((1, 1, side, side), np.float32))
-        return self._blank
-
-    def _errors(
-        self, images: list[Image], ready: list[Category], clock: Clock
-    ) -> tuple[list[Floats], list[Floats | None]]:
-        """E of every image, float32 h,w at latent resolution, and its pooled features, float32 D.
-
-        Zeros and None for categories without prototypes.
-        """
-        shape = self._latent_shape[1:]
-        errors: list[Floats] = [np.zeros(shape, np.float32) for _ in images]
-        pooled: list[Floats | None] = [None] * len(images)
-        wanted = [i for i, category in enumerate(ready) if category.bank is not None]
-        limit = self._batch_limit("features")
-        for start in range(0, len(wanted), limit):
-            part = wanted[start : start + limit]
-            with clock("features"):
-                features = self._sessions["features"].run({"image": np.stack([images[i] for i in part])})["features"]
-            with clock("prototypes"):
-                for i, feature in zip(part, features):
-                    bank = ready[i].bank
-                    assert bank is not None  # `wanted` holds only images whose category has one
-                    errors[i] = bank.error_map(feature)
-                    pooled[i] = pool(feature)
-        return errors, pooled
-
-    def _prototype_mask(self, look: _Look, everything: bool) -> Floats | None:
-        """M^(p) of eq. 15 at latent resolution, float32 h,w, 1 = hidden; None where the plan or category has none.
-
-        Nor where it has no weight in eq. 21, unless `everything` is wanted: its inpainting would not be looked at.
-        """
-        wanted = self.plan.prototype if everything else guided(self.plan, look.category.weights)
-        if not wanted or look.category.bank is None:
-            return None
-        threshold = prototypes.THRESHOLD_RULES[self.plan.threshold_rule](look.error)
-        return masks.upsample((look.error > threshold).astype(np.float32), self._latent_shape[1])
-
-    def _score_feeds(self, job: _Job, pictures: Feed, reconstruction: Feed, weights: Weights) -> dict[str, Feed]:
-        plan = job.layout
-        return {
-            "image": job.look.image[None],
-            "reconstruction": reconstruction,
-            "inpainted": pictures,
-            "masks": masks.upsample(plan.picture_masks, self.image_size),
-            "membership": plan.membership,
-            "prototype": plan.prototype,
-            "error": job.look.error[None, None],
-            "levels": job.look.category.levels,
-            "weights": np.array(weights.vector(), np.float32),
-        }
-
-    def _batch_limit(self, graph: str) -> int:
-        """Rows of a graph's batch that fit the memory given at load, and the engine if it is one; at least one."""
-        row_bytes, most = self.bundle.graph(graph).row_bytes, self._sessions[graph].max_rows
-        limit = max(int(self._memory // row_bytes), 1) if row_bytes else 64
-        return limit if most is None else min(limit, most)
+        errors, pooled = self._inpainter.errors(resized, ready, clock)
+        return [Look(*parts) for parts in zip(resized, ready, errors, pooled)]
 
     def _category(self, name: str) -> Category:
         if name not in self._ready:

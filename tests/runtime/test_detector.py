@@ -58,7 +58,7 @@ def test_a_mixed_batch_decides_as_one_by_one(detector, pictures):
 
 def test_a_small_memory_splits_the_batch_and_changes_nothing(detector, tiny_bundle, pictures):
     small = Detector.load(tiny_bundle, provider="cpu", threads=1, memory=1)
-    assert small._batch_limit("denoiser") == 1
+    assert small._inpainter.batch_limit("denoiser") == 1
     np.testing.assert_allclose(
         small.inspect(pictures[0], "weave").score_map, detector.inspect(pictures[0], "weave").score_map, rtol=1e-3
     )
