@@ -125,6 +125,10 @@ class Detector:
         """Between which scores of the prototypes a part is inpainted; OptionError where none were calibrated."""
         return cascade.category_limits(self._category(category), self.plan_name, self.precision)
 
+    def levels(self, category: str) -> Floats:
+        """What S and E measure on normal parts, by which the score divides them: float32 2,S,S. See `Levels`."""
+        return self._category(category).levels
+
     def first_opinion(self, image: Image, category: str) -> float | None:
         """The segmenter's score of an image alone, 0..1; None where the bundle has no head for the category."""
         return None if self._heads is None else self._heads.first_opinion(_checked(image), category)
