@@ -26,21 +26,19 @@ from typing import Any
 
 import click
 import numpy as np
-from numpy.typing import NDArray
+from kept import Kept, with_levels, with_plan
 
 from edge_ad.bundle import Manifest, Plan
 from edge_ad.calibration.material import gather
 from edge_ad.dataset import Dataset, category_names, load_dataset
 from edge_ad.errors import OptionError
 from edge_ad.evaluation import evaluate
-from edge_ad.export.levels import highest_maps
-from edge_ad.files import atomic_path, write_json, write_text
+from edge_ad.files import write_json, write_text
 from edge_ad.images import read_image
 from edge_ad.inspection import DetectorLike
 from edge_ad.progress import progress
-from edge_ad.runtime import Detector, Inspection
+from edge_ad.runtime import Detector
 from edge_ad.runtime.costs import bundle_plan_cost
-from edge_ad.runtime.fusion import fused
 from edge_ad.runtime.plan import grouped_plan, paper_plan
 from edge_ad.runtime.schedule import make_schedule
 from edge_ad.shared_categories import shared_categories
@@ -88,50 +86,20 @@ def rows(scales: tuple[int, ...]) -> list[Row]:
     ]
 
 
-class Kept:
-    """A detector that keeps in a folder what it found of each picture, so that two scores share its inpaintings."""
-
-    def __init__(self, detector: Detector, folder: Path):
-        self.detector = detector
-        self.folder = folder
-        self.plan, self.plan_name, self.provider = detector.plan, detector.plan_name, detector.provider
-        self.categories, self.image_size = detector.categories, detector.image_size
-
-    def evidence(self, image: NDArray[np.uint8], category: str) -> dict[str, NDArray[Any]]:
-        """What `Detector.evidence` gives, but for the pictures."""
-        file = self.folder / f"{category}-{hashlib.sha256(image.tobytes()).hexdigest()[:20]}.npz"
-        if not file.is_file():
-            found = self.detector.evidence(image, category)
-            with atomic_path(file) as temporary, open(temporary, "wb") as stream:
-                np.savez(stream, **{key: value for key, value in found.items() if value.dtype == np.float32})
-        with np.load(file, allow_pickle=False) as kept:
-            return dict(kept)
-
-    def inspect(self, image: NDArray[np.uint8], category: str, *, inpainted: bool = False) -> Inspection:
-        """The score and its map, by the plan's weights."""
-        found = self.evidence(image, category)
-        score_map, score = fused(found, self.plan.weights, self.detector.levels(category))
-        return Inspection(category, score, None, "undecided", score_map, [], None, found["error"], {})
-
-
 def with_row(manifest: Manifest, row: Row) -> Manifest:
     """A copy of the manifest in which plan "grouped" or "paper" is that row's, with a schedule of its own.
 
     The row takes the name of the plan it came from, under which thresholds and limits are kept. Settings that
     calibration chose for single categories are dropped, but for the cascade, which depends on them.
     """
-    copy = manifest.model_copy(deep=True)
-    if row.cascade:
-        return copy
     name = plan_name(row)
+    if row.cascade:
+        return manifest.model_copy(deep=True)
+    copy = with_plan(manifest, name, row.plan.model_copy(update={"schedule": "row"}))
     entry = manifest.plans.get(name)
     strength = manifest.schedules[entry.schedule].noise_strength if entry else 0.4
     spacing, steps = ("leading", 50) if row.steps is None else ("spread", row.steps)
     copy.schedules["row"] = make_schedule(manifest.noise, strength, steps, row.solver, spacing=spacing)
-    copy.plans[name] = row.plan.model_copy(update={"schedule": "row"})
-    for category in copy.categories.values():
-        for kept in (category.schedules, category.weights, category.levels.by_plan):
-            kept.pop(name, None)
     return copy
 
 
@@ -142,13 +110,10 @@ def plan_name(row: Row) -> str:
 
 def detector_of(base: Detector, row: Row, shots: dict[str, list[Path]], folder: Path) -> Detector:
     """A detector of a row, with what its inpainting map reaches on the good pictures where that counts."""
-    manifest = with_row(base.bundle.manifest, row)
-    made = base.variant(manifest, plan=plan_name(row), cascade=row.cascade)
-    if row.plan.weights.map_floor and not row.cascade:
-        for name, level in highest_maps(Kept(made, folder) if row.slow else made, shots).items():
-            manifest.categories[name].levels.by_plan[plan_name(row)] = level
-        made = base.variant(manifest, plan=plan_name(row))
-    return made
+    manifest, name = with_row(base.bundle.manifest, row), plan_name(row)
+    if row.cascade:
+        return base.variant(manifest, plan=name, cascade=True)
+    return with_levels(base, manifest, name, shots, folder if row.slow else None)
 
 
 def accuracy(detector: DetectorLike, data: Dataset, category: str, limit: int | None) -> dict[str, Any]:
@@ -270,17 +235,17 @@ def main(
     settings = {
         "bundle": str(bundle), "files": files, "data": str(data), "categories": names,
         "per_class": per_class, "repeats": repeats, "provider": base.provider, "precision": base.precision,
-        "threads": threads, "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "numbers": _numbers(manifest, names), "timed": names[0], "threads": threads,
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
     }  # fmt: skip
     old: dict[str, Any] = {}
     if json_file.is_file():
         kept = json.loads(json_file.read_text(encoding="utf-8"))
-        comparable = {"bundle", "files", "data", "per_class", "provider", "threads", "machine"}
-        if all(kept["settings"][key] == settings[key] for key in comparable):
+        if all(kept["settings"].get(key) == settings[key] for key in settings if key not in ("categories", "repeats")):
             old = kept["rows"]
     found: dict[str, Any] = {}
-    same = hashlib.sha256(json.dumps([files, base.provider, base.precision]).encode()).hexdigest()[:16]
-    kept_in = json_file.with_name(f"{json_file.stem}-inpainted") / same
+    inpainted = json.dumps([settings[key] for key in ("files", "numbers", "provider", "precision")])
+    kept_in = json_file.with_name(f"{json_file.stem}-inpainted") / hashlib.sha256(inpainted.encode()).hexdigest()[:16]
     kept_in.mkdir(parents=True, exist_ok=True)
     for row in chosen:
         cost = bundle_plan_cost(base.variant(with_row(manifest, row)).bundle, plan_name(row), names[0])
@@ -324,6 +289,12 @@ def main(
             found[row.name]["times"] = found["grouped"]["times"]
     save()
     click.echo(json_file.with_name("SAVINGS.md").read_text(encoding="utf-8"))
+
+
+def _numbers(manifest: Manifest, names: list[str]) -> str:
+    """A digest of what the rows take from the manifest beside files."""
+    chosen = manifest.model_dump(mode="json", include={"plans", "schedules", "noise", "categories"})
+    return hashlib.sha256(json.dumps([chosen, names]).encode()).hexdigest()
 
 
 def _limits(base: Detector, category: str) -> Any:

@@ -1,0 +1,6 @@
+"""Benchmarks are scripts: what stands beside them is imported as from their folder."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
