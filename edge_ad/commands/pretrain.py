@@ -31,7 +31,8 @@ def command(
 
     import numpy as np
 
-    from edge_ad.dataset import load_dataset
+    from edge_ad.dataset import GOOD, load_dataset
+    from edge_ad.errors import InputError
     from edge_ad.images import read_image, resize_image
     from edge_ad.training.pretrain.recipe import Recipe, pretrain
     from edge_ad.training.quiet import quiet_libraries
@@ -46,6 +47,11 @@ def command(
     if check:
         for category in load_dataset(check, need_test=True).categories:
             paths = [sample.path for sample in category.test if not sample.is_bad]
+            if not paths:
+                raise InputError(
+                    f"--check {check}: category {category.name} has no good test images; put some into test/{GOOD}, or "
+                    "take the category away"
+                )
             images[category.name] = np.stack([resize_image(read_image(path), recipe.size) for path in paths])
     pretrain(recipe, work, out, check=images, notes=notes, log=lambda line: click.echo(line, err=True))
     click.echo(f"model: {out}")

@@ -93,6 +93,15 @@ def test_another_recipe_does_not_take_up_this_ones_work(made):
     assert not (root / "other").exists()
 
 
+def test_a_category_to_check_on_without_good_pictures_is_named_before_any_work(check, tmp_path):
+    shutil.copytree(check, tmp_path / "check")
+    shutil.rmtree(tmp_path / "check" / "gel_pod" / "test" / "good")
+    result = CliRunner().invoke(command, [*words(tmp_path, "model"), "--check", str(tmp_path / "check")])
+    assert isinstance(result.exception, InputError)
+    assert "category gel_pod has no good test images" in str(result.exception)
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_folder_of_other_things_is_not_replaced(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("x")
@@ -117,10 +126,16 @@ def test_pictures_are_taken_up_block_by_block(tmp_path):
     notes = json.loads(path.read_text())
     del notes["blocks"]["0"]
     path.write_text(json.dumps(notes))
+    before = tmp_path / "before.json"
+    before.hardlink_to(path)
     del pictures
     again, same = make_pictures(tmp_path, 130, seed=3, size=32, workers=1, log=lines.append)
     np.testing.assert_array_equal(again, kept)
     assert same == captions
+    assert json.loads(before.read_text()) == notes  # the notes were replaced, never written into
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(InputError, match=r"captions\.json is damaged .* remove it"):
+        make_pictures(tmp_path, 130, seed=3, size=32, workers=1, log=lines.append)
 
 
 def test_a_picture_in_25_is_a_photograph():

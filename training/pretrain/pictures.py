@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edge_ad.errors import InputError
+from edge_ad.files import write_text
+
 PHOTO_EVERY = 25
 """One picture in 25 is a crop of a photograph."""
 
@@ -54,15 +57,21 @@ def make_pictures(
 
     Returns:
         The pictures uint8 count,size,size,3 (memory-mapped, read-only) and their captions.
+
+    Raises:
+        InputError: captions.json is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, notes = folder / "pictures.npy", folder / "captions.json"
     key = {"seed": seed, "count": count, "size": size}
     done: dict[str, list[str]] = {}
     if path.is_file() and notes.is_file():
-        saved = json.loads(notes.read_text(encoding="utf-8"))
-        if saved["key"] == key:
-            done = saved["blocks"]
+        try:
+            saved = json.loads(notes.read_text(encoding="utf-8"))
+            if saved["key"] == key:
+                done = saved["blocks"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{notes} is damaged ({error}); remove it, and the pictures are drawn anew") from error
     pictures = np.lib.format.open_memmap(
         path, mode="r+" if done else "w+", dtype=np.uint8, shape=(count, size, size, 3)
     )
@@ -74,7 +83,7 @@ def make_pictures(
             done[str(start)] = captions
             if number % 8 == 7 or number + 1 == len(tasks):
                 pictures.flush()
-                notes.write_text(json.dumps({"key": key, "blocks": done}), encoding="utf-8")
+                write_text(notes, json.dumps({"key": key, "blocks": done}))
                 log(f"pictures: {sum(map(len, done.values()))} of {count}")
     captions = [caption for start in sorted(done, key=int) for caption in done[start]]
     return np.load(path, mmap_mode="r", allow_pickle=False), captions
