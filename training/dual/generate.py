@@ -50,6 +50,8 @@ from edge_ad.version import __version__
 
 SHEET = 24
 """Pairs on a contact sheet."""
+REMOVED = "removed"
+"""The reason of pairs that were accepted, and whose files are gone."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class Places:
 
 def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]:
     """Draw pairs until `count` are accepted; an interrupted or smaller generation is taken up again.
+
+    Pairs whose files were removed since count as rejected, and others are drawn for them.
 
     Args:
         gen: a generator's folder.
@@ -245,6 +249,10 @@ def _taken_up(places: Places, key: str) -> list[dict[str, Any]]:
         manifest = json.loads(places.manifest.read_text(encoding="utf-8"))
         found: list[dict[str, Any]] = manifest["attempts"]
         if manifest["key"] == key:
+            for record in found:  # pairs may be sorted out by hand, and put back
+                if record["rejected"] in (None, REMOVED):
+                    there = places.image(record["number"]).is_file() and places.mask(record["number"]).is_file()
+                    record["rejected"] = None if there else REMOVED
             return found
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{places.manifest} is damaged ({error}); remove {places.notes}, and generate anew") from error
@@ -280,11 +288,13 @@ def _column(picture: Picture, mask: Mask, part: Picture) -> list[Picture]:
 
 def _write_sheet(places: Places, records: list[dict[str, Any]]) -> None:
     columns = []
-    for number in [record["number"] for record in records if record["rejected"] is None][:SHEET]:
-        picture = read_image(places.image(number))
-        mask = read_mask(places.mask(number), picture.shape[:2])
-        columns.append(_column(picture, mask, read_image(places.part(number))))
-    write_image(places.notes / "contact.png", contact_sheet(columns))
+    numbers = [record["number"] for record in records if record["rejected"] is None]
+    files = [(places.image(number), places.mask(number), places.part(number)) for number in numbers]
+    for image, mask, part in [found for found in files if all(path.is_file() for path in found)][:SHEET]:
+        picture = read_image(image)
+        columns.append(_column(picture, read_mask(mask, picture.shape[:2]), read_image(part)))
+    if columns:
+        write_image(places.notes / "contact.png", contact_sheet(columns))
 
 
 def _check(settings: GenerateSettings) -> None:

@@ -106,6 +106,23 @@ def test_a_generation_goes_on_where_it_stopped(gen, made, tmp_path):
         generate(gen, tmp_path / "set", replace(SETTINGS, sampling=Sampling(steps=3)))
 
 
+def test_pairs_sorted_out_by_hand_are_replaced(gen, made, tmp_path):
+    out = shutil.copytree(made[0], tmp_path / "set")
+    notes, folder = out / "synthesis" / "filter_cloth-stain", out / "filter_cloth" / "test" / "stain"
+    gone = sorted(folder.iterdir())[0]
+    kept = gone.rename(tmp_path / "kept.png")
+    manifest = generate(gen, out, replace(SETTINGS, count=2))
+    assert manifest["counts"] == {"accepted": 2, "removed": 1}
+    assert read_image(notes / "contact.png").shape[1] == 2 * 128 + 4
+    manifest = generate(gen, out, replace(SETTINGS, batch=1))
+    assert manifest["counts"] == {"accepted": 3, "removed": 1}
+    assert not gone.exists()
+    assert len(list(folder.iterdir())) == 3
+    kept.rename(gone)
+    shutil.rmtree(notes / "parts")
+    assert generate(gen, out, SETTINGS)["counts"] == {"accepted": 4}
+
+
 def test_rejected_pairs_are_counted_and_shown(gen, tmp_path):
     with pytest.raises(EdgeAdError, match=r"only 0 of 2 pairs .* in 4 drawings \(empty 4\)"):
         generate(gen, tmp_path / "set", replace(SETTINGS, count=2, tries=2, rules=MaskRules(smallest=2.0)))
