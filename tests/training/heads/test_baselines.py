@@ -1,5 +1,7 @@
 """Pasted pairs: a data set that heads read, the same again, and taken up where it was left."""
 
+import shutil
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -8,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from edge_ad.commands.synthesize import command  # noqa: E402
 from edge_ad.dataset import load_dataset  # noqa: E402
-from edge_ad.errors import InputError  # noqa: E402
+from edge_ad.errors import InputError, OptionError  # noqa: E402
 from edge_ad.images import read_image, read_mask, resize_image  # noqa: E402
 from edge_ad.training.heads.baselines import write_pasted  # noqa: E402
 from edge_ad.training.heads.pictures import gather  # noqa: E402
@@ -40,3 +42,22 @@ def test_a_larger_count_adds_to_what_is_there(head_data, tmp_path):
     assert {path: path.read_bytes() for path in first} == first
     with pytest.raises(InputError, match="is a file; name a folder"):
         write_pasted(head_data, "ring", "scratch", next(out.rglob("*.png")), 1)
+
+
+def test_pictures_of_other_settings_or_of_anybody_else_are_not_taken_up(head_data, tmp_path):
+    out = tmp_path / "set"
+    write_pasted(head_data, "ring", "scratch", out, 1, size=64)
+    write_pasted(head_data, "ring", "cut_paste", out, 1, size=96, seed=5)  # another kind, beside it
+    other = shutil.copytree(head_data, tmp_path / "other")
+    good = other / "ring" / "train" / "good"
+    shutil.copyfile(good / "001.png", good / "000.png")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    for data, settings in ((head_data, {"size": 96}), (head_data, {"size": 64, "seed": 5}), (other, {"size": 64})):
+        with pytest.raises(InputError, match="of another --seed, --size or DATA"):
+            write_pasted(data, "ring", "scratch", out, 2, **settings)
+    shutil.rmtree(out / "synthesis")
+    with pytest.raises(InputError, match=r"no paste\.json says they were pasted"):
+        write_pasted(head_data, "ring", "scratch", out, 2, size=64)
+    with pytest.raises(OptionError, match="would count as real ones"):
+        write_pasted(other, "ring", "scratch", other, 1)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
