@@ -103,7 +103,8 @@ class Builder:
                 stderr=self._errors,
                 text=True,
                 encoding="utf-8",
-                cwd=tempfile.gettempdir(),  # in a checkout, `edge_ad` would be the folder of that name
+                # -m looks for modules here first: not in a checkout (its `edge_ad` is another), nor where all may write
+                cwd=sys.prefix,
             )
         return self._process
 

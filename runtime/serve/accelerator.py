@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +38,7 @@ class Accelerator:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "edge_ad.runtime.serve.worker",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_BUFFER,
-            cwd=os.path.abspath(os.sep),  # from a checkout's root `edge_ad` would be the folder alone
+            cwd=sys.prefix,  # -m looks here first; from a checkout's root `edge_ad` would be the folder alone
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read(), name="worker reader")
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -220,6 +221,17 @@ def test_a_graph_that_cannot_be_compiled_says_why(tmp_path):
             tmp_path / "g.onnx", graph, tmp_path / "g.engine", capability=(8, 6), profiles=[], options=BuildOptions()
         )
     assert [path.name for path in tmp_path.iterdir()] == ["g.onnx"]
+
+
+def test_a_file_in_the_temporary_folder_is_not_run(tmp_path, monkeypatch):
+    """Anybody may write there, and the worker is started by a module's name."""
+    (tmp_path / "json.py").write_text("raise SystemExit('planted')")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    graph = Graph(file="g.onnx", inputs=(), outputs=())
+    with Builder("trt-rtx") as builder, pytest.raises(BuildError, match=r"cannot build no\.onnx"):
+        builder.build(
+            tmp_path / "no.onnx", graph, tmp_path / "x", capability=(8, 6), profiles=[], options=BuildOptions()
+        )
 
 
 def test_a_worker_that_is_killed_is_reported(plain, tmp_path):
