@@ -8,7 +8,7 @@ had not been.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge_ad.errors import EdgeAdError
 from edge_ad.progress import Step
 from edge_ad.training.checkpoint import Average, read_notes, resume, save_checkpoint
 
@@ -72,19 +73,23 @@ def fit(
 
     Returns:
         The mean loss of the last 50 steps, None where no step was ever made.
+
+    Raises:
+        EdgeAdError: the loss or a weight became infinite or no number; the last checkpoint is from before that.
     """
     counts = {} if counts is None else counts
     trained = [value for value in network.parameters() if value.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=rate(0), weight_decay=loop.weight_decay)
     average = Average(network, loop.average)
     start = resume(checkpoint, network, average, optimiser, key)
-    recent: list[float] = []
+    notes = read_notes(checkpoint) if start else {}
+    recent: list[float] = json.loads(notes.get("recent", "[]"))
+    counts.update(json.loads(notes.get("counts", "{}")))
     if start:
-        notes = read_notes(checkpoint)
-        recent = json.loads(notes.get("recent", "[]"))
-        counts.update(json.loads(notes.get("counts", "{}")))
         tick(min(start, loop.steps), "resumed")
     wrapped, stepper = accelerator.prepare(network, optimiser)
+    if accelerator.scaler is not None and "scaler" in notes:  # fp16's, which grows and shrinks while it trains
+        accelerator.scaler.load_state_dict(json.loads(notes["scaler"]))
     parts = accelerator.num_processes * accelerator.gradient_accumulation_steps
     first = accelerator.process_index * accelerator.gradient_accumulation_steps
     for step in range(start, loop.steps):
@@ -104,13 +109,30 @@ def fit(
             values.append(value.detach())
         average.update(network, step)
         mean = accelerator.reduce(torch.stack(values).mean(), "mean").item()
+        due = (step + 1) % loop.save_every == 0 or step + 1 == loop.steps
+        _check_finite(f"step {step + 1} of {loop.steps}", mean, trained if due else [])
         recent = [*recent[1 - RECENT :], mean]
         tick(1, f"loss {np.mean(recent):.4f}")
-        if accelerator.is_main_process and ((step + 1) % loop.save_every == 0 or step + 1 == loop.steps):
+        if accelerator.is_main_process and due:
             notes = {"recent": json.dumps(recent), "counts": json.dumps(counts)}
+            if accelerator.scaler is not None:
+                notes["scaler"] = json.dumps(accelerator.scaler.state_dict())
             save_checkpoint(checkpoint, network, average, optimiser, step + 1, key, notes)
     # without accelerate's wrapper, which would compute in mixed precision after training too
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     accelerator.free_memory()
     average.copy_to(network)
     return float(np.mean(recent)) if recent else None
+
+
+def _check_finite(when: str, loss: float, weights: Iterable[Tensor]) -> None:
+    """EdgeAdError where the loss or a weight is infinite or no number: no later step would mend it."""
+    broken = f"the loss is {loss}"
+    if np.isfinite(loss):
+        if all(bool(value.isfinite().all()) for value in weights):
+            return
+        broken = "a weight is infinite or no number"
+    raise EdgeAdError(
+        f"{when}: {broken}, so training cannot go on; lower the learning rate or take --mixed-precision no, and name "
+        "another --out"
+    )

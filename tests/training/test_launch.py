@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 pytest.importorskip("peft")
 
-from edge_ad.errors import OptionError  # noqa: E402
+from edge_ad.errors import EdgeAdError, OptionError  # noqa: E402
 from edge_ad.training.fit import Loop, fit  # noqa: E402
 from edge_ad.training.machine import check_split, find_device, find_precision, make_accelerator  # noqa: E402
 
@@ -38,11 +39,11 @@ def loss(network, x, y):
     return ((network(x).float() - y) ** 2).mean()
 
 
-def run(path, loop=LOOP, accumulate=1, precision="no", tick=quiet, **more):
+def run(path, loop=LOOP, accumulate=1, precision="no", tick=quiet, wrong=loss, **more):
     module = network()
     last = fit(
-        make_accelerator("cpu", precision, accumulate), module, batch, loss, loop, lambda step: 0.01 / (step + 1), path,
-        tick=tick, **more,
+        make_accelerator("cpu", precision, accumulate), module, batch, wrong, loop, lambda step: 0.01 / (step + 1),
+        path, tick=tick, **more,
     )  # fmt: skip
     return module, last
 
@@ -149,6 +150,50 @@ def test_counts_and_the_mean_loss_outlive_an_interruption(tmp_path):
     # finished already: nothing is done, and what is known of it is still known
     assert go(tmp_path / "b", counts, quiet)[1] == whole[1]
     assert counts == {"drawn": 6}
+
+
+def test_what_is_no_number_stops_the_training_and_the_checkpoint_from_before_stays(tmp_path):
+    def broken_loss(network, x, y):
+        return loss(network, x, y) * (float("nan") if x[0, 0] == batch(4)[0][0, 0] else 1)
+
+    def broken_gradient(network, x, y):  # the loss is finite, its gradient is 0 times infinity
+        good = float(x[0, 0] != batch(3)[0][0, 0])
+        return loss(network, x, y) + (good + 0 * network(x).sum()).sqrt() - good
+
+    whole = run(tmp_path / "whole")
+    for name, broken, says in (
+        ("loss", broken_loss, "step 5 of 6: the loss is nan"),
+        ("gradient", broken_gradient, "step 4 of 6: a weight is infinite or no number"),
+    ):
+        with pytest.raises(EdgeAdError, match=f"^{says}.*lower the learning rate"):
+            run(tmp_path / name, wrong=broken)
+        again = run(tmp_path / name)
+        same(whole[0], again[0], atol=0, rtol=0)
+
+
+def test_the_scale_of_fp16_outlives_an_interruption(tmp_path):
+    """A scaler on the processor, which the precision fp16 would make on a card, doubles every second step."""
+
+    def go(name, stop=7):
+        accelerator, module, calls = make_accelerator("cpu", "no"), network(), []
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0, growth_interval=2)
+
+        def tick(count=1, note=""):
+            calls.append(note)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+
+        loop = replace(LOOP, save_every=3)
+        fit(accelerator, module, batch, loss, loop, lambda step: 0.01, tmp_path / name, tick=tick)
+        return module, accelerator.scaler.state_dict()
+
+    whole = go("whole")
+    assert whole[1]["scale"] == 16
+    with pytest.raises(KeyboardInterrupt):
+        go("part", stop=5)
+    again = go("part")
+    assert again[1] == whole[1]
+    same(whole[0], again[0], atol=0, rtol=0)
 
 
 def test_precisions_and_devices(monkeypatch):
