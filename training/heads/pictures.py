@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_ad.dataset import load_dataset
 from edge_ad.errors import InputError
-from edge_ad.images import Mask, Picture, read_image, read_mask, resize_image, resize_mask
+from edge_ad.images import Mask, Picture, read_image, read_mask, resize_image
 from edge_ad.training.augment import augment
 from edge_ad.training.prompts import CategoryInfo
 
@@ -80,6 +80,15 @@ def gather(pairs: Sequence[Path], good: Path | None, categories: Sequence[str] |
     return Material(ordered, dict(sorted(fine.items())))
 
 
+def shrink_mask(mask: Mask, size: int) -> Mask:
+    """Resize a mask, bool H,W, to bool size,size: a pixel is set where any pixel of its area is, so that a scratch one
+    pixel wide does not become a good part; enlarged, each takes one pixel's value.
+    """
+    rows, columns = (np.arange(size) * side // size for side in mask.shape)
+    shrunk: Mask = np.logical_or.reduceat(np.logical_or.reduceat(mask, rows, axis=0), columns, axis=1)
+    return shrunk
+
+
 class Reader:
     """Reads pictures and masks at one size, the last ones from memory."""
 
@@ -96,7 +105,7 @@ class Reader:
         picture = read_image(path)
         shape = picture.shape[:2]
         mask = np.zeros(shape, bool) if mask_path is None else read_mask(mask_path, shape)
-        return resize_image(picture, self.size), resize_mask(mask, self.size)
+        return resize_image(picture, self.size), shrink_mask(mask, self.size)
 
 
 class Views:
@@ -144,4 +153,5 @@ class Views:
 
     def _view(self, files: Files, category: str, rng: np.random.Generator) -> tuple[Picture, Mask]:
         picture, mask = self.reader(files)
-        return augment(picture, mask, self.infos[category], rng)
+        seen, found = augment(picture, mask, self.infos[category], rng)
+        return (seen, found) if found.any() or not mask.any() else (picture, mask)  # the defect would be gone

@@ -12,13 +12,13 @@ pytest.importorskip("accelerate")
 
 from edge_ad.commands.heads import command  # noqa: E402
 from edge_ad.errors import BundleError, InputError, OptionError  # noqa: E402
-from edge_ad.images import read_image, read_mask  # noqa: E402
+from edge_ad.images import read_image, read_mask, write_image  # noqa: E402
 from edge_ad.metrics import auroc  # noqa: E402
 from edge_ad.training.heads import train as training  # noqa: E402
 from edge_ad.training.heads.folder import load_heads  # noqa: E402
 from edge_ad.training.heads.measure import measure_heads  # noqa: E402
 from edge_ad.training.heads.network import SegmenterGraph  # noqa: E402
-from edge_ad.training.heads.pictures import Views, gather  # noqa: E402
+from edge_ad.training.heads.pictures import Material, Reader, Views, gather, shrink_mask  # noqa: E402
 from edge_ad.training.heads.train import HeadTuning, train_heads  # noqa: E402
 from edge_ad.training.prompts import category_info, read_table  # noqa: E402
 
@@ -55,6 +55,33 @@ def test_a_batch_follows_from_seed_and_step_and_has_its_share_of_good_pictures(h
     assert not np.array_equal(first, views_of(head_data, seed=1).segmentation(3, 40, 0.5)[0])
     _, labels = views_of(head_data).kinds(0, 40, ["ring"])
     assert {kind for _, kind in labels} == {"bar", "spot"}
+
+
+def test_thin_defects_do_not_vanish_on_a_smaller_picture(tmp_path):
+    for column in range(0, 150, 7):
+        mask = np.zeros((100, 150), bool)
+        mask[:, column] = True
+        write_image(tmp_path / "mask.png", mask)
+        write_image(tmp_path / "picture.png", mask)
+        _, found = Reader(64)((tmp_path / "picture.png", tmp_path / "mask.png"))
+        (places,) = np.nonzero(found.any(axis=0))
+        assert len(places) == 1
+        assert found[:, places].all()
+        assert abs(places[0] + 0.5 - (column + 0.5) * 64 / 150) < 1
+    mask = np.random.default_rng(0).random((64, 64)) < 0.5
+    np.testing.assert_array_equal(shrink_mask(mask, 64), mask)
+    np.testing.assert_array_equal(shrink_mask(mask, 128), np.kron(mask, np.ones((2, 2), bool)))
+    np.testing.assert_array_equal(shrink_mask(mask, 32), mask.reshape(32, 2, 32, 2).any((1, 3)))
+
+
+def test_no_view_of_a_pair_is_without_its_defect(tmp_path):
+    mask = np.zeros((64, 64), bool)
+    mask[1, 1] = True
+    write_image(tmp_path / "mask.png", mask)
+    write_image(tmp_path / "picture.png", mask)
+    material = Material({"ring": {"dot": [(tmp_path / "picture.png", tmp_path / "mask.png")]}}, {})
+    _, masks = Views(material, {"ring": category_info("ring", read_table())}, 64, 0).segmentation(0, 40, 0)
+    assert masks.any(axis=(1, 2)).all()
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(
