@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edge_ad.dataset import Sample, load_dataset
+from edge_ad.dataset import Sample, category_names, load_dataset
 from edge_ad.errors import InputError
 from edge_ad.images import Mask, Picture, read_image, read_mask, resize_image, resize_mask
 from edge_ad.metrics import auroc
@@ -140,11 +140,12 @@ def score(folder: Path, reference: Path, *, size: int = 256, limit: int = 50) ->
     Raises:
         InputError: a folder is not what it must be, or holds no pairs to compare.
     """
-    dataset = load_dataset(folder, need_test=True)
+    known_names = [load_generator(reference).category] if _is_generator(reference) else category_names(reference)
+    names = [name for name in category_names(folder) if name in known_names]
     lpips = PerceptualNet(best_available())
     features = FeatureNet("lite0")
     result: dict[str, Any] = {}
-    for category in dataset.categories:
+    for category in load_dataset(folder, names, need_test=True).categories if names else []:
         for defect in sorted({sample.defect for sample in category.test if sample.is_bad}):
             known = _reference(reference, category.name, defect, size)
             if known is None:
@@ -176,9 +177,13 @@ def _pairs(samples: Sequence[Sample], size: int) -> Iterator[Pair]:
             yield Pair(sample.path.stem, resize_image(picture, size), mask)
 
 
+def _is_generator(path: Path) -> bool:
+    return (path / "generator.json").is_file()
+
+
 def _reference(path: Path, category: str, defect: str, size: int) -> Reference | None:
     """The real pairs and good pictures of one defect; None where the reference does not have it."""
-    if (path / "generator.json").is_file():
+    if _is_generator(path):
         generator = load_generator(path)
         if (generator.category, generator.defect) != (category, defect):
             return None
@@ -186,10 +191,7 @@ def _reference(path: Path, category: str, defect: str, size: int) -> Reference |
             Pair(pair.name, resize_image(pair.image, size), resize_mask(pair.mask, size)) for pair in generator.pairs()
         ]
         return Reference(pairs, [resize_image(picture, size) for picture in generator.good()])
-    dataset = load_dataset(path, need_test=True)
-    if category not in dataset.names:
-        return None
-    found = dataset[category]
+    found = load_dataset(path, [category], need_test=True)[category]
     if defect not in {sample.defect for sample in found.test}:
         return None
     train, _ = first_third(defect_samples(found, defect))

@@ -202,6 +202,10 @@ def test_it_is_scored_against_the_generator_and_the_data_set(gen, made, pairs_da
     assert found[0]["pairs"] == sum(found[0]["clusters"]) == 3
     assert found[0]["ic_lpips"] > 0
     assert 0 <= found[0]["alignment"] <= 1
+    real = shutil.copytree(pairs_data, tmp_path / "real")
+    for folder in (real, shutil.copytree(out, tmp_path / "drawn")):  # categories that the other has not got
+        shutil.copytree(pairs_data / "filter_cloth" / "train", folder / folder.name / "train")
+    assert score(tmp_path / "drawn", real, size=64) == {"filter_cloth/stain": found[0]}
     shutil.copytree(out / "filter_cloth", tmp_path / "set" / "other_cloth")
     with pytest.raises(InputError, match="none of the defects"):
         score(tmp_path / "set", gen, size=64)

@@ -1,6 +1,7 @@
 """What heads learn from, their training, their folder and their measurement, on drawn data."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -45,6 +46,17 @@ def test_what_is_missing_is_named(head_data, tmp_path):
     (other / "a.png").write_bytes((head_data / "ring" / "train" / "good" / "000.png").read_bytes())
     with pytest.raises(InputError, match="none of the categories ring, weave; it has: screw"):
         gather([head_data], tmp_path / "other")
+
+
+def test_categories_that_nobody_asked_for_may_be_of_any_kind(head_data, trained_heads, tmp_path):
+    data = shutil.copytree(head_data, tmp_path / "data")
+    shutil.copytree(data / "ring" / "train", data / "screw" / "train")  # no test/
+    shutil.copytree(data / "ring" / "test", data / "nut" / "test")  # no train/
+    found = gather([data, head_data], data, ["ring"])
+    assert list(found.pairs) == list(found.good) == ["ring"]
+    with pytest.raises(InputError, match="category screw has no test images"):
+        gather([data], None)
+    assert set(measure_heads(trained_heads, data)) == {"ring", "weave", "mean"}
 
 
 def test_a_batch_follows_from_seed_and_step_and_has_its_share_of_good_pictures(head_data):
@@ -126,8 +138,6 @@ def test_it_learns_where_a_defect_is(head_data, head_settings, tmp_path):
 
 
 def test_the_folder_names_what_is_damaged(trained_heads, tmp_path):
-    import shutil
-
     with pytest.raises(InputError, match="holds no heads"):
         load_heads(tmp_path)
     folder = shutil.copytree(trained_heads.folder, tmp_path / "heads")
