@@ -54,12 +54,10 @@ def check_onnxruntime(machine: Machine) -> list[Check]:
         reason = " ".join(str(error).split())[:200]
         return [Check("onnxruntime", False, f"cannot be imported: {reason}", "pip install edge-ad")]
     has_card = bool(machine.cards or machine.jetson)
-    preload = getattr(runtime, "preload_dlls", None)
-    if has_card and preload is not None:  # finds CUDA and cuDNN in the NVIDIA wheels, if they are installed
-        try:
-            preload(msg="")
-        except Exception:
-            preload = None  # the trial run below says what is missing
+    if has_card:
+        from edge_ad.runtime.sessions.onnx import preload_cuda
+
+        preload_cuda()
     packaged = runtime.get_available_providers()
     checks = []
     for provider in PROVIDERS:

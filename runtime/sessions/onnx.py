@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,26 @@ class OrtTensor:
         return array
 
 
+def preload_cuda() -> None:
+    """Load CUDA and cuDNN where they came as NVIDIA's wheels: ONNX Runtime's CUDA provider does not look there itself.
+
+    What ONNX Runtime prints about libraries that are missing goes to standard error.
+    """
+    preload = getattr(ort, "preload_dlls", None)  # from 1.21
+    if preload is not None:
+        with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(ImportError, OSError):
+            preload()
+
+
+def _chain(provider: str, device: int) -> list[Any]:
+    """ONNX Runtime's providers, the wanted one first, with their options."""
+    card = {"device_id": str(device)}
+    # an fp32 graph computes in fp32, as it did when its reference and thresholds were taken
+    cuda = (_PROVIDERS["cuda"], {**card, "use_tf32": "0"})
+    wanted = {"cpu": [], "cuda": [cuda], "tensorrt": [(_PROVIDERS["tensorrt"], card), cuda]}[provider]
+    return [*wanted, _PROVIDERS["cpu"]]
+
+
 class OnnxSession:
     """One graph in ONNX Runtime. OptionError when the provider asked for is not the one that runs."""
 
@@ -48,14 +70,10 @@ class OnnxSession:
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if options.threads:
             settings.intra_op_num_threads = options.threads
-        device = {"device_id": str(options.device)}
-        chain: list[Any] = [(wanted, device)] if provider != "cpu" else [wanted]
-        if provider == "tensorrt":
-            chain.append((_PROVIDERS["cuda"], device))
         if provider != "cpu":
-            chain.append(_PROVIDERS["cpu"])
+            preload_cuda()
         try:
-            self._session = ort.InferenceSession(str(path), settings, providers=chain)
+            self._session = ort.InferenceSession(str(path), settings, providers=_chain(provider, options.device))
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise OptionError(f"--provider {provider} cannot load {graph.file}: {reason}") from error
