@@ -33,8 +33,8 @@ from edge_ad.training.fuse import apply_run
 from edge_ad.training.machine import Precision, make_accelerator, shown
 from edge_ad.training.out_folder import check_out, plain
 from edge_ad.training.prompts import CategoryInfo
-from edge_ad.training.run import Run, load_run, write_run
-from edge_ad.training.views import make_views, read_shots
+from edge_ad.training.run import Run, RunCategory, load_run, write_run
+from edge_ad.training.views import make_views, read_shots, view_count
 
 #: Solver steps from pure noise (N of algorithm 1), of which the student learns those below `strength`.
 SOLVER_STEPS = 50
@@ -53,7 +53,7 @@ class DistillSettings:
         strength: the highest noise strength λ that the student is to start from.
         average: decay of the moving average of the weights that is kept.
         rank: of the LoRA that a run with LoRA is distilled with; a fully tuned one is distilled whole.
-        views: augmented views a category.
+        views: augmented views a category, at least one for each shot.
         seed: of views, batches, masks and noise.
         device, mixed_precision: as `TrainSettings`.
         save_every: steps between checkpoints.
@@ -146,6 +146,8 @@ def distill_denoiser(
             times = after.clamp(min=0)
             target = consistency(ahead, predicted(unet, ahead, times), times, diffusion)
             target = torch.where((after < 0)[:, None, None, None], ahead, target)
+        # before pytorch#165068 autocast handed the student the casts made without gradients, and nothing trained
+        torch.clear_autocast_cache()
         found = consistency(noised, predicted(network, noised, timesteps), timesteps, diffusion)
         return (((found - target) ** 2 + HUBER**2).sqrt() - HUBER).mean()
 
@@ -202,18 +204,11 @@ def distill(run_folder: Path, out: Path, settings: DistillSettings, *, log: Call
     write_text(work / "key", key)
     net = FeatureNet("lite0")
     shots = [
-        read_shots(
-            category.shots,
-            CategoryInfo(
-                name, tuple(category.prompts), "texture" if category.texture else "object", turn=category.turn  # type: ignore[arg-type]
-            ),
-            base.image_size,
-            net,
-        )
+        read_shots(category.shots, _info(name, category), base.image_size, net)
         for name, category in run.categories.items()
         if category.shots
-    ]  # fmt: skip
-    with shown("encoding views", settings.views * len(shots), True) as tick:
+    ]
+    with shown("encoding views", sum(view_count(found, settings.views) for found in shots), True) as tick:
         views, _ = make_views(base, shots, settings.views, seed=settings.seed, tick=tick)
     with shown("distilling", settings.steps, True) as tick:
         last = distill_denoiser(
@@ -223,6 +218,19 @@ def distill(run_folder: Path, out: Path, settings: DistillSettings, *, log: Call
     shutil.rmtree(work, ignore_errors=True)
     log(f"distilled for noise strengths up to {settings.strength:g}; mean loss of the last steps {last:.4f}")
     return out
+
+
+def _info(name: str, category: RunCategory) -> CategoryInfo:
+    """What the run was told of a category; texture or object is what training found it to be."""
+    return CategoryInfo(
+        name,
+        tuple(category.prompts),
+        "texture" if category.texture else "object",
+        turn=category.turn,  # type: ignore[arg-type]
+        mirror=category.mirror,
+        scale=category.scale,
+        colour=category.colour,
+    )
 
 
 def _fine_tuned(run: Run) -> Base:

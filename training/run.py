@@ -26,12 +26,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class RunCategory:
-    """One category of a run: its prompts T_c, its good shots, and whether it is a texture (all foreground)."""
+    """One category of a run: its prompts T_c, its good shots, whether it is a texture (all foreground), and which
+    augmentations leave it what it is, as `CategoryInfo`.
+    """
 
     prompts: list[str]
     shots: list[Path]
     texture: bool = False
     turn: str = "small"
+    mirror: bool = False
+    scale: bool = True
+    colour: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,10 @@ def load_run(folder: str | Path) -> Run:
                 shots=[_listed(folder, shot, data["files"]) for shot in entry["shots"]],
                 texture=bool(entry.get("texture", False)),
                 turn=str(entry.get("turn", "small")),
+                # older runs do not say these
+                mirror=bool(entry.get("mirror", False)),
+                scale=bool(entry.get("scale", True)),
+                colour=bool(entry.get("colour", True)),
             )
             for name, entry in data["categories"].items()
         }

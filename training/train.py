@@ -24,7 +24,7 @@ from edge_ad.training.machine import Precision, check_split, make_accelerator, s
 from edge_ad.training.out_folder import check_out, plain
 from edge_ad.training.prompts import CategoryInfo, Mode, category_info, read_table
 from edge_ad.training.run import write_run
-from edge_ad.training.views import Method, Shots, make_views, read_shots, write_shots
+from edge_ad.training.views import Method, Shots, make_views, read_shots, view_count, write_shots
 
 Log = Callable[[str], None]
 
@@ -36,7 +36,7 @@ class TrainSettings:
     Attributes:
         base: "nano", a diffusers folder or a hub id.
         shots: good images a category.
-        views: augmented views a category.
+        views: augmented views a category, at least one for each shot.
         image_size: side in px; None takes the base's.
         prompts: "designed", "simple" or "none" (table 4 of the paper).
         categories_file: the user's own category table (TOML), or None.
@@ -161,7 +161,8 @@ def train(
     losses: dict[str, float] = {}
     shared: dict[str, Any] = {"seed": settings.seed, "key": key, "accelerator": accelerator}
     if settings.denoiser.steps or settings.decoder.steps:
-        with shown("encoding views", settings.views * len(names), main) as tick:
+        total = sum(view_count(found, settings.views) for found in read.values())
+        with shown("encoding views", total, main) as tick:
             views, pictures = make_views(base, list(read.values()), settings.views, seed=settings.seed, tick=tick)
     if settings.denoiser.steps:
         with shown("fine-tuning the denoiser", settings.denoiser.steps, main) as tick:
@@ -233,6 +234,9 @@ def _entry(out: Path, name: str, found: Shots, *, write: bool) -> dict[str, Any]
         "shots": [f"shots/{name}/{file}" for file in files],
         "texture": found.texture,
         "turn": found.info.turn,
+        "mirror": found.info.mirror,
+        "scale": found.info.scale,
+        "colour": found.info.colour,
         "foreground_share": float(sum(mask.mean() for mask in found.foregrounds) / len(found.foregrounds)),
     }
 

@@ -78,6 +78,11 @@ def write_shots(folder: Path, shots: Shots) -> list[str]:
     return names
 
 
+def view_count(shots: Shots, asked: int) -> int:
+    """How many views `make_views` makes of a category: those asked for, but at least one for each shot."""
+    return max(asked, len(shots.images))
+
+
 def make_views(
     base: Base, categories: list[Shots], per_category: int, *, seed: int, tick: Step
 ) -> tuple[Views, npt.NDArray[np.uint8]]:
@@ -86,7 +91,7 @@ def make_views(
     Args:
         base: encodes pictures and prompts.
         categories: shots by category.
-        per_category: views of each; the unaugmented shots are the first of them.
+        per_category: views of each; the unaugmented shots are the first of them, and no shot is left out.
         seed: of the augmentation.
         tick: progress, called with the number of views done.
 
@@ -99,7 +104,8 @@ def make_views(
     together = min(8, max(1, 8 * 256**2 // base.image_size**2))  # what an encoder takes at once on a small card
     for number, shots in enumerate(categories):
         batch: list[npt.NDArray[np.uint8]] = []
-        for view in range(per_category):
+        count = view_count(shots, per_category)
+        for view in range(count):
             rng = np.random.default_rng([seed, number, view, 8])
             chosen = view % len(shots.images)
             image, foreground = shots.images[chosen], shots.foregrounds[chosen]
@@ -108,7 +114,7 @@ def make_views(
             batch.append(image)
             masks.append(_down(foreground, side))
             owners.append(number)
-            if len(batch) == together or view + 1 == per_category:
+            if len(batch) == together or view + 1 == count:
                 pictures.append(np.stack(batch))
                 latents.append(_encode(base.vae, pictures[-1], device))
                 tick(len(batch))

@@ -76,6 +76,24 @@ def test_one_step_of_the_student_is_nearer_to_the_teachers_many(tiny_base, tmp_p
     assert not [name for name, _ in base.unet.named_parameters() if "lora" in name]
 
 
+@pytest.mark.parametrize("lora", [False, True])
+def test_in_bf16_the_students_convolutions_train_too(tiny_base, tmp_path, lora):
+    """On a PyTorch before its pull request 165068 they would not, but for the cleared cache."""
+    base, generator = tiny_base(), torch.Generator().manual_seed(3)
+    names = [name for name, _ in base.unet.named_modules() if name.endswith((".conv1", ".conv2"))]
+    before = {name: base.unet.get_submodule(name).weight.detach().clone() for name in names}
+    width = base.unet.config.cross_attention_dim
+    views = Views(
+        torch.randn(2, 4, 8, 8, generator=generator), np.ones((2, 8, 8), bool), np.zeros(2, np.int64),
+        [torch.randn(1, 4, width, generator=generator)], torch.zeros(1, 4, 8, 8),
+    )  # fmt: skip
+    settings = DistillSettings(steps=2, batch=2, learning_rate=1e-2, rank=2, device="cpu", mixed_precision="bf16")
+    distill_denoiser(base, views, settings, tmp_path / "c.safetensors", lora=lora, tick=lambda *_: None)
+    assert names
+    for name in names:
+        assert (base.unet.get_submodule(name).weight - before[name]).abs().max() > 1e-5, name
+
+
 def test_the_command_writes_a_run_that_can_be_read(tiny_run, tmp_path, capsys):
     out = tmp_path / "student"
     options = ["--steps", "2", "--batch", "2", "--views", "2", "--device", "cpu", "--mixed-precision", "no"]

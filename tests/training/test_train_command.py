@@ -19,6 +19,8 @@ pytest.importorskip("peft")
 from edge_ad.cli import run as edge_ad  # noqa: E402
 from edge_ad.commands.train import command  # noqa: E402
 from edge_ad.training.base import load_base  # noqa: E402
+from edge_ad.training.distill import _info  # noqa: E402
+from edge_ad.training.prompts import category_info, read_table  # noqa: E402
 from edge_ad.training.run import load_run  # noqa: E402
 
 CATEGORIES = ("flange_cover", "filter_cloth")
@@ -190,7 +192,8 @@ def test_checkpointed_activations_change_memory_only(data, base_folder, tmp_path
 
 def test_a_users_category_table_reaches_the_run(data, base_folder, tmp_path):
     table = tmp_path / "mine.toml"
-    table.write_text('[filter_cloth]\nname = "press cloth"\ndetail = ["A {name}."]\nkind = "texture"\n')
+    limits = 'turn = "none"\nmirror = true\nscale = false\ncolour = false\n'
+    table.write_text(f'[filter_cloth]\nname = "press cloth"\ndetail = ["A {{name}}."]\nkind = "texture"\n{limits}')
     words = ["--steps", "0", "--shots", "1", "--categories", "filter_cloth", "--categories-file", str(table)]
     result = CliRunner().invoke(
         command, [str(data), "--base", str(base_folder), "--out", str(tmp_path / "run"), *words], catch_exceptions=False
@@ -199,6 +202,10 @@ def test_a_users_category_table_reaches_the_run(data, base_folder, tmp_path):
     category = load_run(tmp_path / "run").categories["filter_cloth"]
     assert category.prompts == ["A perfect press cloth.", "A press cloth."]
     assert category.texture
+    assert (category.turn, category.mirror, category.scale, category.colour) == ("none", True, False, False)
+    # and from the run to its distillation
+    told = category_info("filter_cloth", read_table(table))
+    assert _info("filter_cloth", category) == replace(told, name="filter_cloth")
 
 
 @pytest.mark.parametrize(

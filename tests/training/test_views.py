@@ -9,7 +9,7 @@ from edge_ad.errors import InputError  # noqa: E402
 from edge_ad.training.base import encode_mean, encode_prompts  # noqa: E402
 from edge_ad.training.features import FeatureNet  # noqa: E402
 from edge_ad.training.prompts import category_info  # noqa: E402
-from edge_ad.training.views import blank_latents, make_views, read_shots, write_shots  # noqa: E402
+from edge_ad.training.views import blank_latents, make_views, read_shots, view_count, write_shots  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,14 @@ def test_views_are_encoded_pictures_and_the_shots_come_first(both, tiny_base):
     assert torch.equal(again.latents, views.latents)
     _, other = make_views(base, both, 10, seed=4, tick=lambda count=1, note="": None)
     assert (other[3:10] != pictures[3:10]).any()
+
+
+def test_no_shot_is_left_out_where_fewer_views_are_asked_for(both, tiny_base):
+    done = []
+    views, pictures = make_views(tiny_base(), both, 2, seed=0, tick=lambda count=1, note="": done.append(count))
+    assert sum(done) == len(views.latents) == sum(view_count(shots, 2) for shots in both) == 6
+    np.testing.assert_array_equal(views.category, [0] * 3 + [1] * 3)
+    np.testing.assert_array_equal(pictures, both[0].images + both[1].images)
 
 
 def test_a_latent_is_foreground_where_half_of_its_pixels_are(both, tiny_base):
