@@ -14,11 +14,15 @@ from edge_ad.runtime.serve.metrics import Metrics
 from edge_ad.runtime.serve.supervisor import Supervisor
 
 
+#: A worker is not taken for hung before this many times what a full batch of the product took at its warm-up.
+_SLOWER = 5.0
+
+
 class Dispatcher:
     """Feeds the worker from the queue.
 
-    timeout: seconds after which a worker that does not answer is taken for hung, and killed. seconds_an_image: what an
-    image took of late, a moving mean.
+    timeout: seconds after which a worker that does not answer is taken for hung, and killed; longer for a bundle whose
+    full batch takes long. seconds_an_image: what an image took of late, a moving mean.
     """
 
     def __init__(self, batches: Batches, supervisor: Supervisor, metrics: Metrics, timeout: float):
@@ -53,12 +57,13 @@ class Dispatcher:
             [job.category for job in jobs],
             [job.size for job in jobs],
         )
+        timeout = max(self._timeout, _SLOWER * jobs[0].product.about["batch_seconds"])
         try:
-            found = await asyncio.wait_for(asking, self._timeout)
+            found = await asyncio.wait_for(asking, timeout)
         except asyncio.TimeoutError:
-            log("worker hangs", level="error", seconds=self._timeout)
+            log("worker hangs", level="error", seconds=timeout)
             worker.kill()
-            _fail(jobs, WorkerDied(f"the worker did not answer in {self._timeout:g} s"))
+            _fail(jobs, WorkerDied(f"the worker did not answer in {timeout:.3g} s"))
             await worker.died.wait()
             return
         except Exception as error:

@@ -13,10 +13,11 @@ class StationOptions:
     records: folder of the database and the pictures. provider, plan, seed, threads: as `Detector.load` has them.
     max_batch: images in one batch. max_delay: seconds that the oldest image waits for others to fill its batch.
     queue: images that may wait; more are refused. deadline: seconds an image may take, where its request says nothing.
-    worker_timeout: seconds after which a batch is given up and the worker started anew. allow_uncalibrated: load
-    bundles without thresholds too. max_pixels: of one image. keep_days: records are removed after so long; None keeps
-    them. keep_bytes: pictures are removed, oldest first, above this; None keeps them. bundle_folders: where bundles may
-    be loaded from while the station runs. cascade: inpaint only what the prototypes leave in doubt.
+    worker_timeout: seconds after which a batch is given up and the worker started anew; five times what a full batch
+    took at the warm-up, where that is longer. allow_uncalibrated: load bundles without thresholds too. max_pixels: of
+    one image. keep_days: records are removed after so long; None keeps them. keep_bytes: pictures are removed, oldest
+    first, above this; None keeps them. bundle_folders: where bundles may be loaded from while the station runs.
+    cascade: inpaint only what the prototypes leave in doubt.
     """
 
     records: Path

@@ -148,3 +148,18 @@ def test_the_life_of_a_station(watched: Path, tmp_path: Path, monkeypatch) -> No
 def test_two_sinks_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two sinks have one name"):
         Station(StationOptions(tmp_path), {}, sinks=[Shelf(), Shelf()])
+
+
+def test_a_slow_bundle_is_not_taken_for_a_hung_worker(calibrated: Path, tmp_path: Path) -> None:
+    options = StationOptions(tmp_path, provider="cpu", threads=1, max_batch=1, worker_timeout=1e-3, deadline=60)
+
+    async def story() -> None:
+        station = Station(options, {"line": calibrated})
+        try:
+            await station.start()
+            await station.inspect_file(png_bytes(1), "ring")  # takes longer than a millisecond
+            assert station.status()["worker"] == {"up": True, "restarts": 0}
+        finally:
+            await station.close()
+
+    asyncio.run(story())
