@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,7 +25,7 @@ import click
 def command(out: Path, data: Path | None, shots: int, steps: int, images: int, limit: int | None, seed: int) -> None:
     """Draw the demo data set (or take --data), fine-tune nano, export, evaluate, and write a report into --out.
 
-    Minutes on two CPU cores; nothing is downloaded. What is already in --out is taken up.
+    Minutes on two CPU cores; nothing is downloaded. The same command takes up what is already in --out.
     """
     from dataclasses import replace
 
@@ -45,6 +47,8 @@ def command(out: Path, data: Path | None, shots: int, steps: int, images: int, l
 
     report = out / "report"
     check_folder(report)
+    made_from = {"data": str(data.resolve())} if data else {"images": images}
+    _take_up(out, made_from | {"shots": shots, "steps": steps, "seed": seed})
     if data is None:
         data = out / "data"
         if not data.is_dir():
@@ -77,3 +81,25 @@ def command(out: Path, data: Path | None, shots: int, steps: int, images: int, l
     click.echo(f"{result.seconds_per_image:.3f} s an image, {detector.plan_name} plan, {detector.provider}")
     say("done")
     click.echo(f"report: {report / PAGE}")
+
+
+def _take_up(out: Path, options: dict[str, Any]) -> None:
+    """Note the options that a demo is made with. OptionError where `out` holds one made with others."""
+    from edge_ad.errors import OptionError
+    from edge_ad.files import write_json
+
+    note = out / "demo.json"
+    if any((out / part).exists() for part in ("run", "bundle", *(() if "data" in options else ("data",)))):
+        try:
+            found = dict(json.loads(note.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            found = {}
+        if found != options:
+            words = " ".join(f"--{name} {value}" for name, value in found.items())
+            how = (
+                f"was begun with {words}; give the same"
+                if found
+                else "has no demo.json that says how it was begun; remove it"
+            )
+            raise OptionError(f"--out {out} {how}, or name another folder")
+    write_json(note, options)
