@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ class Job:
     """One image on its way: prepared for the worker, waiting for what it finds.
 
     image: uint8 S,S,3, resized from size (H, W). queued: `time.monotonic()` when it joined the queue; started: when it
-    left for the worker. begun: called then.
+    left for the worker. begun: called then. alone: it shares its batch with no other.
     """
 
     product: Product
@@ -30,6 +31,7 @@ class Job:
     image: NDArray[Any]
     size: tuple[int, int]
     found: asyncio.Future[Found]
+    alone: bool = False
     queued: float = field(default_factory=time.monotonic)
     started: float = 0.0
     begun: Callable[[], None] = lambda: None
@@ -44,7 +46,7 @@ class Batches:
     """Jobs in the order they came, taken in batches of one product.
 
     A batch is taken when it is full or its oldest job has waited `max_delay` seconds. The oldest job of all decides the
-    product, so that none starves.
+    product, so that none starves; one that is to be alone is a full batch.
     """
 
     def __init__(self, max_batch: int, max_delay: float):
@@ -83,9 +85,10 @@ class Batches:
             left: float | None = None
             if self._jobs:
                 oldest = self._jobs[0]
-                batch = [job for job in self._jobs if job.product is oldest.product][: self.max_batch]
+                fitting = (job for job in self._jobs if job.product is oldest.product and not job.alone)
+                batch = [oldest] if oldest.alone else list(itertools.islice(fitting, self.max_batch))
                 left = oldest.queued + self.max_delay - time.monotonic()
-                if len(batch) == self.max_batch or left <= 0:
+                if oldest.alone or len(batch) == self.max_batch or left <= 0:
                     taken = set(map(id, batch))
                     self._jobs = [job for job in self._jobs if id(job) not in taken]
                     return batch

@@ -13,7 +13,6 @@ from edge_ad.runtime.serve.lines import log
 from edge_ad.runtime.serve.metrics import Metrics
 from edge_ad.runtime.serve.supervisor import Supervisor
 
-
 #: A worker is not taken for hung before this many times what a full batch of the product took at its warm-up.
 _SLOWER = 5.0
 

@@ -25,8 +25,8 @@ from edge_ad.runtime.serve.tables import KINDS, Kept, links
 @dataclass(eq=False)
 class Request:
     """One image on its way. content: its file or pixels, until it is prepared. file: of `content`'s pixels, if there is
-    one. size: (H, W), once known. small: for the map. answer: set once. closing: its decision is being recorded, it can
-    no longer expire.
+    one. alone: in a batch of its own. size: (H, W), once known. small: for the map. answer: set once. closing: its
+    decision is being recorded, it can no longer expire.
     """
 
     content: bytes | NDArray[np.uint8] | None
@@ -34,6 +34,7 @@ class Request:
     product: Product
     category: str
     source: str
+    alone: bool = False
     arrived: float = field(default_factory=time.time)
     clock: Clock = field(default_factory=Clock)
     answer: asyncio.Future[Decision] = field(default_factory=lambda: asyncio.get_running_loop().create_future())

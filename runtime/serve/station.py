@@ -161,12 +161,14 @@ class Station:
         source: str = "http",
         deadline_s: float | None = None,
         picture: bytes | None = None,
+        alone: bool = False,
     ) -> Decision:
         """Decide on one image, and record the decision.
 
         image: uint8 H,W,3 RGB. category and product: what it shows; each may be left out where the other, or what is
         loaded, leaves no choice. source: where it came from; a word, or a word, a colon and more. deadline_s: seconds
         from now; the options' when None. picture: the file that the image was read from; a PNG is kept as it is.
+        alone: in a batch of its own, as what brought the worker down before is best tried again.
 
         Raises Overloaded when the queue is full or the station not ready, Expired past the deadline, BundleError for
         an unknown category or product, InputError for what is no image or fits several products, InspectionFailed
@@ -175,7 +177,7 @@ class Station:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise InputError(f"an image must be uint8 of shape H,W,3, not {image.dtype} of shape {image.shape}")
         check_size(image.shape[0], image.shape[1], self.options.max_pixels)
-        return await self._inspect(image, picture, category, product, source, deadline_s)
+        return await self._inspect(image, picture, category, product, source, deadline_s, alone)
 
     async def inspect_file(
         self,
@@ -185,12 +187,13 @@ class Station:
         product: str | None = None,
         source: str = "http",
         deadline_s: float | None = None,
+        alone: bool = False,
     ) -> Decision:
         """As `inspect`, of an image file's bytes: few are decoded at a time, however many wait.
 
         Raises what `inspect` does; also NotAnImage, and TooManyPixels above the options' limit (both InputError).
         """
-        return await self._inspect(data, data, category, product, source, deadline_s)
+        return await self._inspect(data, data, category, product, source, deadline_s, alone)
 
     @contextmanager
     def upload(self) -> Iterator[None]:
@@ -222,12 +225,13 @@ class Station:
         product: str | None,
         source: str,
         deadline_s: float | None,
+        alone: bool,
     ) -> Decision:
         try:
             self.check_room()
             chosen, name = self._shelf.take(category, product)
             deadline = self.options.deadline if deadline_s is None else deadline_s
-            request = Request(content, file, chosen, name, source)
+            request = Request(content, file, chosen, name, source, alone)
             self._waiting += 1
             task = asyncio.create_task(self._carry(request), name="inspection")
             self._open.add(task)
@@ -262,9 +266,8 @@ class Station:
                 raise
             storing = asyncio.create_task(self._store(request, image))
             del image
-            job = Job(
-                request.product, request.category, square, request.size, asyncio.get_running_loop().create_future()
-            )
+            found = asyncio.get_running_loop().create_future()
+            job = Job(request.product, request.category, square, request.size, found, request.alone)
             job.found.add_done_callback(lambda done: done.cancelled() or done.exception())  # a late error is nobody's
             job.begun = lambda: self._leave_queue(request)
             # an answer that comes first is an expired deadline, or a caller that has gone

@@ -32,24 +32,25 @@ A = Product("a", Path("a"), 0, {"categories": {"ring": {}, "nut": {}}})
 B = Product("b", Path("b"), 1, {"categories": {"ring": {}}})
 
 
-def job(product: Product = A) -> Job:
-    return Job(product, "ring", np.zeros((2, 2, 3), np.uint8), (2, 2), asyncio.get_running_loop().create_future())
+def job(product: Product = A, alone: bool = False) -> Job:
+    found = asyncio.get_running_loop().create_future()
+    return Job(product, "ring", np.zeros((2, 2, 3), np.uint8), (2, 2), found, alone)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(1, 4))
-def test_batches_are_full_of_one_product_and_lose_nothing(order: list[bool], max_batch: int) -> None:
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12), st.integers(1, 4))
+def test_batches_are_full_of_one_product_and_lose_nothing(order: list[tuple[bool, bool]], max_batch: int) -> None:
     async def story() -> None:
         batches = Batches(max_batch, 0.0)
-        jobs = [job(A if first else B) for first in order]
+        jobs = [job(A if first else B, alone) for first, alone in order]
         for one in jobs:
             batches.put(one)
         taken: list[Job] = []
         while len(taken) < len(jobs):
             left = [one for one in jobs if one not in taken]
             batch = await batches.next()
-            expected = [one for one in left if one.product is left[0].product][:max_batch]
-            assert batch == expected
+            expected = [one for one in left if one.product is left[0].product and not one.alone][:max_batch]
+            assert batch == (left[:1] if left[0].alone else expected)
             taken += batch
         assert sorted(map(jobs.index, taken)) == list(range(len(jobs)))
 
