@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +29,7 @@ class Accelerator:
         self._reader: asyncio.Task[None] | None = None
         self._pending: dict[int, asyncio.Future[wire.Message]] = {}
         self._next = 0
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -34,12 +37,20 @@ class Accelerator:
         return None if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start the process."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "edge_ad.runtime.serve.worker",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_BUFFER,
-            cwd=sys.prefix,  # -m looks here first; from a checkout's root `edge_ad` would be the folder alone
-        )  # fmt: skip
+        """Start the process. OSError when the machine has no room for one."""
+        try:
+            # what it unpacks is not its own to remove: it may end at any moment
+            self._scratch = tempfile.TemporaryDirectory(prefix="edge-ad-worker-", ignore_cleanup_errors=True)
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "edge_ad.runtime.serve.worker",
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_BUFFER,
+                env={**os.environ, "TMPDIR": self._scratch.name},
+                cwd=sys.prefix,  # -m looks here first; from a checkout's root `edge_ad` would be the folder alone
+            )  # fmt: skip
+        except BaseException:
+            self.died.set()
+            self._clear()
+            raise
         self._reader = asyncio.create_task(self._read(), name="worker reader")
 
     async def load(self, **options: Any) -> dict[str, Any]:
@@ -130,6 +141,7 @@ class Accelerator:
                         WorkerDied("the worker process ended while it held the image; send the image again")
                     )
             await self._reap()
+            await asyncio.to_thread(self._clear)
 
     async def _reap(self) -> None:
         """Wait for the process that closed its pipe; kill it if it goes on without."""
@@ -138,3 +150,8 @@ class Accelerator:
             await asyncio.wait_for(self._process.wait(), 2)
         except asyncio.TimeoutError:
             self.kill()
+            await self._process.wait()
+
+    def _clear(self) -> None:
+        if self._scratch is not None:
+            self._scratch.cleanup()

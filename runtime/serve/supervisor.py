@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_ad.errors import EdgeAdError
+from edge_ad.errors import BundleError, OptionError
 from edge_ad.runtime.serve.accelerator import Accelerator
 from edge_ad.runtime.serve.decision import WorkerDied
 from edge_ad.runtime.serve.lines import log
@@ -24,7 +24,8 @@ _LONG = 60.0
 class Supervisor:
     """The worker and the products it has loaded.
 
-    changed: called whenever the worker came up or died. lost: called with a product that could not be loaded again.
+    changed: called whenever the worker came up or died. lost: called with a product whose bundle has become unusable;
+    for any other failure the next worker is tried, as for its death: a card may have no memory yet.
     """
 
     def __init__(self, options: StationOptions, changed: Callable[[], None], lost: Callable[[Product, str], None]):
@@ -115,10 +116,12 @@ class Supervisor:
             self._changed()
             await asyncio.sleep(pause)
             self._worker, since = Accelerator(), loop.time()
-            await self._worker.start()
             try:
+                await self._worker.start()
                 await self._load_again(self._worker)
-            except WorkerDied:
+            except Exception as error:  # whatever it is, somebody waits for a worker: the next may come up
+                log("worker not ready", level="error", error=error)
+                self._worker.kill()
                 continue
             self._up.set()
             log("worker started", pid=self.pid)
@@ -126,13 +129,16 @@ class Supervisor:
 
     async def _load_again(self, worker: Accelerator) -> None:
         for product in list(self._products):
+            if product not in self._products:  # taken out while others were loaded
+                continue
             try:
                 about = await self._load(worker, product.slot, product.path)
-            except WorkerDied:
-                raise
-            except EdgeAdError as error:
-                self._products.remove(product)
+            except (BundleError, OptionError) as error:
+                self.unload(product)
                 self._lost(product, str(error))
+                continue
+            if product not in self._products:
+                await worker.unload(product.slot)
                 continue
             if about["sha256"] != product.about["sha256"]:
                 log("bundle changed on disk", level="warning", product=product.name, bundle_sha256=about["sha256"])
