@@ -31,22 +31,36 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `target`; on success it replaces `target`, on error it is removed."""
-    target = Path(target)
+    """Yield a temporary folder beside `target`; on success it replaces `target`, on error it is removed.
+
+    A link stays one: the folder that it leads to is replaced. Who stands in `target` stands in the new one afterwards.
+    """
+    target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield temporary
         os.chmod(temporary, 0o755)
-        old: Path | None = None
         if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            os.replace(target, old / target.name)
-        os.replace(temporary, target)
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
+            _replace_folder(target, temporary)
+        else:
+            os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(target: Path, new: Path) -> None:
+    here = os.path.samefile(os.curdir, target)
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    try:
+        os.replace(target, old / target.name)
+        os.replace(new, target)
+    finally:
+        if not target.exists():
+            os.replace(old / target.name, target)
+        shutil.rmtree(old, ignore_errors=True)
+    if here:
+        os.chdir(target)
 
 
 def user_cache() -> Path:
