@@ -31,13 +31,14 @@ def student_quantile(probability: float, freedom: float) -> float:
 def fitted_threshold(groups: Sequence[Sequence[float]], rate: float) -> float:
     """A threshold that new good scores pass with probability 1 - `rate`, if their logarithms are normal.
 
-    The upper prediction limit of a normal distribution, mean + t · s · √(1 + 1/k), of the scores' logarithms, and never
-    below the highest score: a rate that could be promised is not estimated.
+    The upper prediction limit of a normal distribution, mean + t · s · √(1 + 1/k), of the scores' logarithms, and
+    always above the highest score: a rate that could be promised is not estimated.
 
     Args:
         groups: scores of one part each, all above 0: a held-out image by itself, or a shot and its augmentations. The
-            variance between the groups' means is added to that within the groups; k counts the groups, and with one
-            group alone the scores in it.
+            variance between the groups' means is added to that within the groups, with the degrees of freedom that the
+            sum has (Satterthwaite, Biometrics Bulletin 1946); k counts the groups, and with one group alone the scores
+            in it.
         rate: in (0, 1).
 
     Raises:
@@ -48,10 +49,13 @@ def fitted_threshold(groups: Sequence[Sequence[float]], rate: float) -> float:
         raise ValueError("an estimate needs two scores")
     means = np.array([group.mean() for group in logs])
     within = float(np.mean([group.var(ddof=1) for group in logs if len(group) > 1] or [0.0]))
-    if len(logs) > 1:
-        variance, count = float(means.var(ddof=1)) + within, len(logs)
-    else:
-        variance, count = within, len(logs[0])
-    reach = student_quantile(1 - rate, count - 1) * math.sqrt(variance * (1 + 1 / count))
-    highest = max(float(group.max()) for group in logs)
-    return float(np.nextafter(math.exp(min(max(means.mean() + reach, highest), 690.0)), np.inf))
+    between = float(means.var(ddof=1)) if len(logs) > 1 else 0.0
+    count = len(logs) if len(logs) > 1 else len(logs[0])
+    variance = between + within
+    # 1 / freedom, of each part as far as it counts
+    doubt = (between / variance) ** 2 / max(len(logs) - 1, 1) if variance else 0.0
+    if within:
+        doubt += (within / variance) ** 2 / sum(len(group) - 1 for group in logs)
+    reach = student_quantile(1 - rate, max(1 / doubt, 1.0)) * math.sqrt(variance * (1 + 1 / count)) if variance else 0.0
+    highest = float(np.nextafter(max(max(group) for group in groups if len(group)), np.inf))
+    return max(highest, math.exp(min(means.mean() + reach, 690.0)))

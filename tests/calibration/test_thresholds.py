@@ -14,7 +14,7 @@ from edge_ad.runtime.result import decide, normalised_score
 SCORES = st.lists(st.integers(0, 30).map(lambda n: n / 10), min_size=1, max_size=25)
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 3, 7, 30, 400])
+@pytest.mark.parametrize("freedom", [1, 1.7, 2, 3, 7, 30, 400])
 def test_student_quantiles_are_scipys(freedom):
     stats = pytest.importorskip("scipy.stats")
     for probability in (1e-4, 0.01, 0.3, 0.5, 0.9, 0.975, 0.99, 0.9999):
@@ -34,8 +34,22 @@ def test_an_estimate_is_a_prediction_limit_of_the_logarithms():
 def test_an_estimate_never_lies_within_the_scores():
     assert fitted_threshold([[1.0], [1.1], [9.0]], 0.9) > 9.0
     assert fitted_threshold([[1.0, 1.1, 0.9], [1.2, 1.3, 1.1]], 0.01) > fitted_threshold([[1.0], [1.2]], 0.2)
+    for score in (63.69653177045817, *np.random.default_rng(0).uniform(0, 100, 200)):  # exp(log(x)) may be below x
+        assert fitted_threshold([[score]] * 3, 0.01) > score
     with pytest.raises(ValueError, match="two scores"):
         fitted_threshold([[1.0]], 0.1)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_an_estimate_from_few_shots_keeps_the_rate_and_is_no_number_that_every_part_passes(parts):
+    rng = np.random.default_rng(0)
+    passed, found = [], []
+    for _ in range(800):
+        groups = [np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.3, 5)) for _ in range(parts)]
+        found.append(fitted_threshold(groups, 0.05))
+        passed.append(np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.3)) >= found[-1])
+    assert np.mean(passed) < 0.06
+    assert np.quantile(found, 0.9) < 10  # with k - 1 degrees of freedom, 43 for two shots
 
 
 @given(SCORES, SCORES)
