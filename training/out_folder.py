@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edge_ad.errors import InputError
+from edge_ad.files import sha256_file
 
 
 def plain(settings: Any) -> dict[str, Any]:
@@ -16,12 +19,18 @@ def plain(settings: Any) -> dict[str, Any]:
     return found
 
 
+def make_key(settings: Any, files: Iterable[str | Path], *rest: Any) -> str:
+    """A hash of what decides a training: its settings, its files by name and content, and `rest`, plain data."""
+    contents = [[str(path), sha256_file(Path(path))] for path in files]
+    return hashlib.sha256(json.dumps([plain(settings), contents, *rest]).encode()).hexdigest()
+
+
 def check_out(out: Path, key: str, finished: str, what: str) -> None:
-    """Refuse a folder that is not new, empty, or begun with the same settings.
+    """Refuse a folder that is not new, empty, or begun with the same settings and files.
 
     Args:
         out: the folder.
-        key: hash of the settings, which the begun one keeps in work/key.
+        key: as `make_key`; the begun one keeps it in work/key.
         finished: the file that a finished training leaves.
         what: what it then holds, for the sentence.
 
@@ -36,4 +45,6 @@ def check_out(out: Path, key: str, finished: str, what: str) -> None:
         raise InputError(f"--out {out} holds a finished {what}; name another folder, or remove it first")
     begun = out / "work" / "key"
     if any(out.iterdir()) and not (begun.is_file() and begun.read_text(encoding="utf-8") == key):
-        raise InputError(f"--out {out} is not empty and was not begun with these settings; name another folder")
+        raise InputError(
+            f"--out {out} is not empty and was not begun with these options and files; name another folder"
+        )

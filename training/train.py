@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sys
@@ -21,8 +20,8 @@ from edge_ad.training.features import FeatureNet
 from edge_ad.training.finetune import DenoiserTuning, check_targets, tune_denoiser
 from edge_ad.training.foreground_files import find_masks
 from edge_ad.training.machine import Precision, check_split, make_accelerator, shown
-from edge_ad.training.out_folder import check_out, plain
-from edge_ad.training.prompts import CategoryInfo, Mode, category_info, read_table
+from edge_ad.training.out_folder import check_out, make_key, plain
+from edge_ad.training.prompts import Mode, category_info, read_table
 from edge_ad.training.run import write_run
 from edge_ad.training.views import Method, Shots, make_views, read_shots, view_count, write_shots
 
@@ -97,7 +96,7 @@ def train(
 
     Args:
         data: MVTec-AD style folder, or a folder of category folders of good images.
-        out: the run's folder; an existing one is only taken up when it was begun with the same settings and shots.
+        out: the run's folder; an existing one is only taken up when it was begun with the same settings and pictures.
         settings: what to do.
         categories: their names; None takes all.
         log: receives lines about what was done; None prints them to standard error.
@@ -128,7 +127,8 @@ def train(
         check_split(settings.denoiser.batch, parts, "--batch")
     if settings.decoder.steps:
         check_split(settings.decoder.batch, parts, "--decoder-batch")
-    key = _key(settings, chosen, infos)
+    files = [path for name in names for path in (*chosen[name], *(masks[name] or ()))]
+    key = make_key(settings, files, {name: asdict(info) for name, info in infos.items()})
     check_out(out, key, "run.json", "run")
     base = load_base(settings.base)
     if not settings.denoiser.full:
@@ -247,9 +247,3 @@ def _save_denoiser(base: Base, out: Path, full: bool) -> None:
         return
     unet: Any = base.unet
     unet.save_lora_adapter(out / "adapter", safe_serialization=True)
-
-
-def _key(settings: TrainSettings, chosen: dict[str, list[Path]], infos: dict[str, CategoryInfo]) -> str:
-    pictures = {name: [str(path) for path in paths] for name, paths in chosen.items()}
-    text = json.dumps([plain(settings), pictures, {name: asdict(info) for name, info in infos.items()}])
-    return hashlib.sha256(text.encode()).hexdigest()

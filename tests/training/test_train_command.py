@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,16 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 from edge_ad.cli import run as edge_ad  # noqa: E402
 from edge_ad.commands.train import command  # noqa: E402
+from edge_ad.errors import InputError  # noqa: E402
 from edge_ad.training.base import load_base  # noqa: E402
+from edge_ad.training.decoder import DecoderTuning  # noqa: E402
 from edge_ad.training.distill import _info  # noqa: E402
+from edge_ad.training.finetune import DenoiserTuning  # noqa: E402
 from edge_ad.training.prompts import category_info, read_table  # noqa: E402
 from edge_ad.training.run import load_run  # noqa: E402
+from edge_ad.training.train import TrainSettings, train  # noqa: E402
 
 CATEGORIES = ("flange_cover", "filter_cloth")
 QUICK = ("--steps", "3", "--decoder-steps", "2", "--batch", "2", "--rank", "2", "--shots", "2", "--device", "cpu")
@@ -169,7 +175,6 @@ def test_options_reach_the_settings(base_folder):
 
 def test_checkpointed_activations_change_memory_only(data, base_folder, tmp_path):
     """The same weights with and without, and with the user's foregrounds; one run each, in float32."""
-    from PIL import Image
     from safetensors.torch import load_file
 
     for path in sorted((data / "filter_cloth" / "train" / "good").iterdir()):
@@ -281,6 +286,36 @@ def test_an_unreadable_picture_is_named_and_leaves_no_run(base_folder, tmp_path,
     assert code == 1
     assert "broken.png" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_begun_run_is_taken_up_with_the_same_pictures_and_masks_only(data, base_folder, tmp_path):
+    """By content: a shot or a mask painted over under its old name makes another training."""
+    shots = shutil.copytree(data / "filter_cloth" / "train" / "good", tmp_path / "data" / "filter_cloth")
+    (tmp_path / "masks").mkdir()
+    for path in shots.iterdir():
+        Image.new("L", (64, 64), 255).save(tmp_path / "masks" / f"{path.stem}.png")
+    settings = TrainSettings(
+        base=str(base_folder), shots=1, foreground=tmp_path / "masks", device="cpu", denoiser=DenoiserTuning(steps=0),
+        decoder=DecoderTuning(steps=0),
+    )  # fmt: skip
+
+    def interrupted(line):
+        raise KeyboardInterrupt
+
+    def begin():
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "data", tmp_path / "run", settings, log=interrupted)
+
+    begin()
+    begin()
+    for changed in (min(shots.iterdir()), min((tmp_path / "masks").iterdir())):
+        before = changed.read_bytes()
+        with Image.open(changed) as image:
+            image.transpose(Image.Transpose.ROTATE_90).point(lambda value: 255 - value // 2).save(changed)
+        with pytest.raises(InputError, match="not begun with these options and files"):
+            train(tmp_path / "data", tmp_path / "run", settings)
+        changed.write_bytes(before)
+    begin()
 
 
 SCRIPT = """

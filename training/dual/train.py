@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from edge_ad.training.features import FeatureNet
 from edge_ad.training.fit import Loop, fit
 from edge_ad.training.foreground import foregrounds
 from edge_ad.training.machine import Precision, check_split, make_accelerator, shown
-from edge_ad.training.out_folder import check_out, plain
+from edge_ad.training.out_folder import check_out, make_key, plain
 from edge_ad.training.prompts import category_info, read_table
 
 GOOD_KEPT = 8
@@ -206,7 +204,7 @@ def train_generator(data: Path, out: Path, category: str, defect: str, settings:
 
     Args:
         data: data set in the layout of MVTec AD, with masks.
-        out: the generator's folder; an existing one is only taken up when it was begun with the same settings.
+        out: the generator's folder; one begun with the same settings and files is taken up, any other refused.
         category: the product.
         defect: the folder's name of the defect.
         settings: what to do.
@@ -226,7 +224,9 @@ def train_generator(data: Path, out: Path, category: str, defect: str, settings:
     chosen, _rest = first_third(defect_samples(found, defect))
     accelerator = make_accelerator(settings.device, settings.mixed_precision, settings.accumulate)
     check_split(settings.tuning.batch, accelerator.num_processes * settings.accumulate, "--batch")
-    key = _key(settings, [str(sample.path) for sample in chosen])
+    info = category_info(category, read_table(settings.categories_file))
+    files = [path for sample in chosen for path in (sample.path, sample.mask) if path is not None]
+    key = make_key(settings, files + found.train_good[:GOOD_KEPT], asdict(info))
     check_out(out, key, "generator.json", "generator")
     base = load_base(settings.base, channels=CHANNELS)
     base.image_size = settings.image_size or base.image_size
@@ -235,7 +235,6 @@ def train_generator(data: Path, out: Path, category: str, defect: str, settings:
     size = base.image_size
     pairs = [read_pair(sample.path, sample.mask, size) for sample in chosen if sample.mask is not None]
     good = [resize_image(read_image(path), size) for path in found.train_good[:GOOD_KEPT]]
-    info = category_info(category, read_table(settings.categories_file))
     fronts, texture = _foregrounds(pairs, good, info.kind)
     if settings.shape.background and texture:
         raise OptionError(f"--background: {category} fills the picture and has no background; leave the option out")
@@ -298,7 +297,3 @@ def _write(out: Path, model: DualModel, pairs: list[Pair], good: list[Picture]) 
         write_image(out / "pairs" / "masks" / f"{number:03}.png", pair.mask)
     for number, image in enumerate(good):
         write_image(out / "good" / f"{number:03}.png", image)
-
-
-def _key(settings: DualSettings, pictures: list[str]) -> str:
-    return hashlib.sha256(json.dumps([plain(settings), pictures]).encode()).hexdigest()

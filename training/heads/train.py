@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from edge_ad.training.heads.network import (
 )
 from edge_ad.training.heads.pictures import Views, gather
 from edge_ad.training.machine import Precision, check_split, make_accelerator, shown
-from edge_ad.training.out_folder import check_out, plain
+from edge_ad.training.out_folder import check_out, make_key, plain
 from edge_ad.training.prompts import category_info, read_table
 
 
@@ -134,10 +132,11 @@ def train_heads(
     check_split(settings.segmenter.batch, parts, "--batch")
     if several:
         check_split(settings.classifier.batch, parts, "--classifier-batch")
-    key = hashlib.sha256(json.dumps([plain(settings), material.names()]).encode()).hexdigest()
-    check_out(out, key, FILE, "set of heads")
     table = read_table(settings.categories_file)
-    views = Views(material, {name: category_info(name, table) for name in kinds}, settings.image_size, settings.seed)
+    infos = {name: category_info(name, table) for name in kinds}
+    key = make_key(settings, material.names(), {name: asdict(info) for name, info in infos.items()})
+    check_out(out, key, FILE, "set of heads")
+    views = Views(material, infos, settings.image_size, settings.seed)
     accelerator.wait_for_everyone()  # every process has seen the folder as it was
     main = accelerator.is_main_process
     if main:

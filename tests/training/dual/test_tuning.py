@@ -1,15 +1,28 @@
 """Loss (4), batches, and a training on the tiny base."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
+from edge_ad.errors import InputError  # noqa: E402
 from edge_ad.training.diffusion import Diffusion  # noqa: E402
+from edge_ad.training.dual import train as training  # noqa: E402
 from edge_ad.training.dual.model import DualModel, DualShape  # noqa: E402
 from edge_ad.training.dual.pairs import PairViews  # noqa: E402
-from edge_ad.training.dual.train import DualTuning, _Tuned, default_settings, dual_loss, noised_batch, tune  # noqa: E402
+from edge_ad.training.dual.train import (  # noqa: E402
+    DualTuning,
+    _Tuned,
+    default_settings,
+    dual_loss,
+    noised_batch,
+    train_generator,
+    tune,
+)
 from edge_ad.training.pretrain.architecture import SCHEDULER  # noqa: E402
 
 PROMPTS = ("a vfx with sks", "sks")
@@ -84,6 +97,35 @@ def test_it_learns_both_branches_and_leaves_the_base(tiny_base, views, tmp_path)
     for name, value in model.named_parameters():
         if not value.requires_grad:
             assert torch.equal(value, frozen[name])
+
+
+def test_a_begun_generator_is_taken_up_with_the_same_files_and_table_only(
+    base_folder, pairs_data, tmp_path, monkeypatch
+):
+    data = shutil.copytree(pairs_data, tmp_path / "data")
+    table = tmp_path / "mine.toml"
+    table.write_text('[filter_cloth]\nkind = "texture"\n')
+    settings = replace(default_settings("nano"), base=str(base_folder), categories_file=table, device="cpu")
+
+    def interrupted(*args, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "make_pair_views", interrupted)
+
+    def begin():
+        with pytest.raises(KeyboardInterrupt):
+            train_generator(data, tmp_path / "gen", "filter_cloth", "stain", settings)
+
+    begin()
+    begin()
+    mask = min((data / "filter_cloth" / "ground_truth" / "stain").iterdir())
+    for changed, text in ((mask, b"other"), (table, b'[filter_cloth]\nkind = "texture"\nturn = "free"\n')):
+        before = changed.read_bytes()
+        changed.write_bytes(text)
+        with pytest.raises(InputError, match="not begun with these options and files"):
+            train_generator(data, tmp_path / "gen", "filter_cloth", "stain", settings)
+        changed.write_bytes(before)
+    begin()
 
 
 def test_defaults_are_those_of_the_paper_and_known_runs():

@@ -126,6 +126,33 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         train_heads([head_data], out, head_settings, good=head_data)
 
 
+def test_begun_heads_are_taken_up_with_the_same_files_and_table_only(head_data, head_settings, tmp_path, monkeypatch):
+    data = shutil.copytree(head_data, tmp_path / "data")
+    table = tmp_path / "mine.toml"
+    table.write_text("[ring]\nmirror = true\n")
+
+    def interrupted(*args, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fit", interrupted)
+
+    def begin():
+        with pytest.raises(KeyboardInterrupt):
+            train_heads([data], tmp_path / "heads", replace(head_settings, categories_file=table), good=data)
+
+    begin()
+    begin()
+    mask = min((data / "ring" / "ground_truth" / "spot").iterdir())
+    good = min((data / "weave" / "train" / "good").iterdir())
+    for changed, content in ((mask, b"other"), (good, b"other"), (table, b"[ring]\nmirror = false\n")):
+        before = changed.read_bytes()
+        changed.write_bytes(content)
+        with pytest.raises(InputError, match="not begun with these options and files"):
+            train_heads([data], tmp_path / "heads", replace(head_settings, categories_file=table), good=data)
+        changed.write_bytes(before)
+    begin()
+
+
 def test_it_learns_where_a_defect_is(head_data, head_settings, tmp_path):
     """Thirty steps on spots of one category: the pixels of a spot come to score above the others."""
     settings = replace(head_settings, segmenter=HeadTuning(steps=30, batch=4, learning_rate=3e-3, average=0.5))
