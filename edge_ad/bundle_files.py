@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 import shutil
 import tarfile
 import tempfile
@@ -73,11 +75,19 @@ class Bundle:
         return self.folder / relative
 
     def array(self, relative: str) -> np.ndarray[Any, Any]:
-        """Read a listed `.npy` file, never a pickled one; BundleError when it is not a plain array."""
+        """Read a listed `.npy` file, never a pickled one.
+
+        BundleError when it is not a plain array, or not what it was when the bundle was opened: it would then be of
+        another bundle than graphs and thresholds are.
+        """
         import numpy as np
 
+        path = self.file(relative)
+        raw = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(raw).hexdigest() != self.manifest.files[relative]:
+            raise BundleError(f'"{relative}" of "{self.source}" has changed since the bundle was opened; start again')
         try:
-            array: np.ndarray[Any, Any] = np.load(self.file(relative), allow_pickle=False)
+            array: np.ndarray[Any, Any] = np.load(io.BytesIO(raw), allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise BundleError(f'"{relative}" of "{self.source}" is not a plain .npy array; export it again') from error
         return array
@@ -124,8 +134,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 def replaced(bundle: Path) -> Iterator[Path]:
     """A new folder that takes the place of a bundle, folder or `.tar`, as a whole when the block ends without an error.
 
-    BundleError where what was to become a `.tar` is no sound bundle.
+    A link stays one. BundleError where what was to become a `.tar` is no sound bundle.
     """
+    bundle = Path(os.path.realpath(bundle))
     if bundle.is_dir():
         with atomic_folder(bundle) as folder:
             yield folder

@@ -46,6 +46,7 @@ class Detector:
     ):
         manifest = bundle.manifest
         self.bundle = bundle
+        self._opened = bundle  # what a .tar was unpacked to lives as long, for variants of this detector too
         self.plan_name = plan_name
         self.plan = plan
         self.seed = seed
@@ -110,6 +111,7 @@ class Detector:
         bundle = Bundle(self.bundle.folder, manifest, self.bundle.source)
         name, chosen = bundle.plan(plan or self.plan_name)
         other = Detector(bundle, name, chosen, self._sessions, seed=self.seed, memory=self._memory, cascade=cascade)
+        other._opened = self._opened
         other._banks = {**self._banks, **(banks or {})}
         return other
 

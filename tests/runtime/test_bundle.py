@@ -1,3 +1,4 @@
+import gc
 import io
 import json
 import shutil
@@ -6,8 +7,9 @@ import tarfile
 import pytest
 
 from edge_ad.bundle import DIGEST, MANIFEST, SCHEMA_VERSION
-from edge_ad.bundle_files import Bundle, pack, read_manifest, unpack, write_manifest
+from edge_ad.bundle_files import Bundle, pack, read_manifest, replaced, unpack, write_manifest
 from edge_ad.errors import BundleError
+from edge_ad.runtime import Detector
 
 
 @pytest.fixture
@@ -95,6 +97,40 @@ def test_a_tar_opens_and_leaves_nothing(tiny_bundle, tmp_path):
     with Bundle.open(packed) as opened:
         folder = opened.folder
         assert opened.manifest == Bundle.open(tiny_bundle).manifest
+    assert not folder.exists()
+
+
+def test_a_link_to_a_tar_stays_one_when_the_bundle_is_replaced(tiny_bundle, tmp_path):
+    (tmp_path / "current.tar").symlink_to(pack(tiny_bundle, tmp_path / "v3.tar"))
+    (tmp_path / "v3.tar").chmod(0o600)
+    with replaced(tmp_path / "current.tar") as folder:
+        shutil.copytree(tiny_bundle, folder, dirs_exist_ok=True)
+    assert (tmp_path / "current.tar").is_symlink()
+    assert (tmp_path / "v3.tar").stat().st_mode & 0o777 == 0o644  # another file
+    assert Bundle.open(tmp_path / "current.tar").manifest == Bundle.open(tiny_bundle).manifest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current.tar", "v3.tar"]
+
+
+def test_an_array_of_another_bundle_at_the_same_place_is_refused(copy):
+    opened = Bundle.open(copy)
+    prompt = opened.category("ring").prompt
+    shutil.copy(copy / opened.category("weave").prompt, copy / prompt)
+    write_manifest(copy, opened.manifest)
+    with pytest.raises(BundleError, match=r"ring/prompt\.npy.* has changed since the bundle was opened"):
+        opened.array(prompt)
+    (copy / prompt).unlink()
+    with pytest.raises(BundleError, match=r"has changed since"):
+        opened.array(prompt)
+
+
+def test_a_variant_keeps_the_folder_that_a_tar_was_unpacked_to(tiny_bundle, tiny_picture, tmp_path):
+    packed = pack(tiny_bundle, tmp_path / "bundle.tar")
+    variant = Detector.load(packed, provider="cpu", threads=1).variant()
+    gc.collect()
+    assert variant.error_map(tiny_picture, "ring").max() > 0
+    folder = variant.bundle.folder
+    del variant
+    gc.collect()
     assert not folder.exists()
 
 
