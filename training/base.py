@@ -89,6 +89,16 @@ def encode_prompts(base: Base, prompts: list[str]) -> Tensor:
     return hidden.float()
 
 
+def is_small(name: str) -> bool:
+    """Whether a base is nano, or a folder that `edge-ad pretrain` made: its settings are nano's."""
+    folder = NANO_FOLDER if name == "nano" else Path(name)
+    try:
+        card = json.loads((folder / "edge_ad.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return name == "nano"
+    return isinstance(card, dict) and card.get("feature_kind") == "lite0"
+
+
 def load_base(
     name: str = "nano",
     *,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any
 from edge_ad.dataset import category_names, load_dataset, shots
 from edge_ad.errors import OptionError
 from edge_ad.files import write_text
-from edge_ad.training.base import NANO_FOLDER, Base, load_base
+from edge_ad.training.base import Base, is_small, load_base
 from edge_ad.training.checkpoint import write_weights
 from edge_ad.training.decoder import DecoderTuning, tune_decoder
 from edge_ad.training.features import FeatureNet
@@ -76,7 +75,7 @@ def default_settings(base: str, full: bool | None = None) -> TrainSettings:
         base: as `TrainSettings.base`.
         full: every weight or LoRA; None takes the base's default.
     """
-    if not _is_small(base):
+    if not is_small(base):
         denoiser = DenoiserTuning(
             epochs=4000, batch=8, learning_rate=1e-4, full=bool(full), average=0.999, save_every=500
         )
@@ -194,16 +193,6 @@ def train(
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return out
-
-
-def _is_small(base: str) -> bool:
-    """Whether a base is nano, or a folder that `edge-ad pretrain` made."""
-    folder = NANO_FOLDER if base == "nano" else Path(base)
-    try:
-        card = json.loads((folder / "edge_ad.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return base == "nano"
-    return isinstance(card, dict) and card.get("feature_kind") == "lite0"
 
 
 def _with_steps(settings: TrainSettings, count: int) -> TrainSettings:

@@ -17,7 +17,7 @@ from edge_ad.errors import InputError, OptionError
 from edge_ad.files import atomic_path, write_text
 from edge_ad.images import Mask, Picture, read_image, resize_image, write_image
 from edge_ad.progress import Step
-from edge_ad.training.base import load_base
+from edge_ad.training.base import is_small, load_base
 from edge_ad.training.diffusion import Diffusion
 from edge_ad.training.dual.generator import CHANNELS, Generator, write_generator
 from edge_ad.training.dual.model import DualModel, DualShape
@@ -93,13 +93,13 @@ class DualSettings:
 
 def default_settings(base: str, background: bool = False) -> DualSettings:
     """The defaults for a base: those known from runs on SD 1.5 at 512 px; nano's are chosen, not yet compared."""
-    if base != "nano":
+    if not is_small(base):
         return DualSettings(
             base=base, shape=DualShape(background=background), tuning=DualTuning(batch=2 if background else 4)
         )
     targets = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2")
     tuning = DualTuning(steps=600, batch=4, learning_rate=1e-3, views=96, empty_prompt=0.1, average=0.99)
-    return DualSettings(shape=DualShape(targets=targets, background=background), tuning=tuning)
+    return DualSettings(base=base, shape=DualShape(targets=targets, background=background), tuning=tuning)
 
 
 def dual_loss(predicted: Tensor, noise: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ def test_a_generator_holds_what_it_needs(gen, base_folder):
     assert (found.base_id, found.image_size) == (str(base_folder), 64)
     assert (found.category, found.defect) == ("filter_cloth", "stain")
     assert found.prompts == ("a vfx with sks", "sks")
+    assert "conv1" in found.shape.targets  # a folder like those of edge-ad pretrain gets nano's settings
     assert found.texture
     assert len(found.pairs()) == len(found.trained_on) == 1
     assert len(found.good()) == 4
