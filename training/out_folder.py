@@ -1,4 +1,4 @@
-"""The folder a training writes: whose it is, and whether an interrupted one may be taken up in it."""
+"""The folder a training writes: whose it is, whether one begun may be taken up in it, what its record vouches for."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from edge_ad.errors import InputError
+from edge_ad.errors import BundleError, InputError
 from edge_ad.files import sha256_file
 
 
@@ -48,3 +48,23 @@ def check_out(out: Path, key: str, finished: str, what: str) -> None:
         raise InputError(
             f"--out {out} is not empty and was not begun with these options and files; name another folder"
         )
+
+
+def file_hashes(folder: Path, record: str) -> dict[str, str]:
+    """SHA-256 of a finished training's files by relative name (POSIX), but for its record, which will hold them.
+
+    Checkpoints (work/) are no part of it, nor are hidden files, such as temporaries that a kill left behind.
+    """
+    names = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        name.as_posix(): sha256_file(path)
+        for name, path in names.items()
+        if name != Path(record) and name.parts[0] != "work" and not any(part.startswith(".") for part in name.parts)
+    }
+
+
+def folder_name(record: Path, what: str, name: str) -> str:
+    """`name`, which a record says a category or defect has: it is made into a path. BundleError where it is no name."""
+    if not name or name == ".." or PureWindowsPath(name).name != name:  # its separators are those of both worlds
+        raise BundleError(f"{record}: the {what} {name!r} is no name of a folder; it is damaged or was tampered with")
+    return name

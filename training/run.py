@@ -19,6 +19,7 @@ from typing import Any
 
 from edge_ad.errors import BundleError, InputError
 from edge_ad.files import sha256_file, write_json
+from edge_ad.training.out_folder import file_hashes, folder_name
 from edge_ad.version import __version__
 
 SCHEMA = 1
@@ -76,11 +77,6 @@ def write_run(
     losses: dict[str, float],
 ) -> None:
     """Write run.json over the files already in `folder`, with their hashes. Shots are relative paths (POSIX)."""
-    files = {
-        path.relative_to(folder).as_posix(): sha256_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "run.json" and path.relative_to(folder).parts[0] != "work"
-    }
     write_json(
         folder / "run.json",
         {
@@ -91,7 +87,7 @@ def write_run(
             "categories": categories,
             "settings": settings,
             "losses": losses,
-            "files": files,
+            "files": file_hashes(folder, "run.json"),
         },
     )
 
@@ -101,7 +97,7 @@ def load_run(folder: str | Path) -> Run:
 
     Raises:
         InputError: `folder` is not a run.
-        BundleError: a file is missing or changed, or a newer edge-ad wrote it.
+        BundleError: a file is missing or changed, weights are not listed, or a newer edge-ad wrote it.
     """
     folder = Path(folder)
     path = folder / "run.json"
@@ -125,7 +121,7 @@ def load_run(folder: str | Path) -> Run:
             if sha256_file(target) != digest:
                 raise BundleError(f"{folder}: {name} is damaged (its SHA-256 differs); train again or restore it")
         categories = {
-            name: RunCategory(
+            folder_name(path, "category", name): RunCategory(
                 prompts=[str(prompt) for prompt in entry["prompts"]],
                 shots=[_listed(folder, shot, data["files"]) for shot in entry["shots"]],
                 texture=bool(entry.get("texture", False)),
@@ -137,11 +133,8 @@ def load_run(folder: str | Path) -> Run:
             )
             for name, entry in data["categories"].items()
         }
-        # only what the hashes vouch for is handed on
-        vouched = {name.split("/")[0] for name in data["files"]}
         adapter, unet, decoder = (
-            folder / name if name in vouched else None
-            for name in ("adapter", "unet.safetensors", "decoder.safetensors")
+            _weights(folder, name, data["files"]) for name in ("adapter", "unet.safetensors", "decoder.safetensors")
         )
         return Run(
             folder=folder,
@@ -162,6 +155,18 @@ def _listed(folder: Path, name: str, files: dict[str, str]) -> Path:
     path = _inside(folder, name)
     if name not in files:
         raise BundleError(f"{folder}/run.json has no SHA-256 of {name}; it is damaged, train again")
+    return path
+
+
+def _weights(folder: Path, name: str, files: dict[str, str]) -> Path | None:
+    """A file or folder of weights, None where there is none; only what the hashes vouch for is handed on."""
+    path = folder / name
+    if not path.exists():
+        return None
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        found = file.relative_to(folder).as_posix()
+        if not file.is_dir() and not file.name.startswith(".") and found not in files:
+            raise BundleError(f"{folder}: {found} is not listed in run.json; take it away, or train again")
     return path
 
 

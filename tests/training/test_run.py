@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from edge_ad.errors import BundleError, InputError
+from edge_ad.training.out_folder import file_hashes
 from edge_ad.training.run import SCHEMA, load_run, write_run
 
 
@@ -40,6 +41,22 @@ def test_checkpoints_are_no_part_of_a_run(run):
     assert "work/key" not in json.loads((run / "run.json").read_text())["files"]
     shutil.rmtree(run / "work")
     load_run(str(run))
+
+
+def test_what_a_kill_left_behind_is_no_part_of_a_run(run):
+    for name in (".unet.safetensors.k3x", "adapter/.state.x1y", "shots/ring/.000.png.ab2", ".shots.old/000.png"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_bytes(b"half a file")
+    assert list(file_hashes(run, "run.json")) == list(json.loads((run / "run.json").read_text())["files"])
+    load_run(run)
+
+
+@pytest.mark.parametrize("name", ["../ring", "/etc/ring", "..", ".", "", "a/b", "a\\b", "C:ring"])
+def test_a_category_whose_name_is_a_path_is_refused(run, name):
+    """Export makes a folder of it."""
+    change(run, categories={name: {"prompts": ["A ring."], "shots": []}})
+    with pytest.raises(BundleError, match=r"run\.json: the category '.*' is no name of a folder"):
+        load_run(run)
 
 
 @pytest.mark.parametrize(
@@ -81,10 +98,17 @@ def test_a_link_out_of_the_run_is_not_followed(run):
         load_run(run)
 
 
+@pytest.mark.parametrize("name", ["unet.safetensors", "adapter/adapter_config.json"])
+def test_weights_that_no_hash_vouches_for_are_named(run, name):
+    (run / name).write_bytes(b"slipped in")
+    with pytest.raises(BundleError, match=f"{name} is not listed in run.json"):
+        load_run(run)
+
+
 def test_only_what_a_hash_vouches_for_is_handed_on(run):
     files = json.loads((run / "run.json").read_text())["files"]
-    (run / "unet.safetensors").write_bytes(b"slipped in")
-    assert load_run(run).unet is None
+    (run / "notes.txt").write_text("which line took these pictures")
+    load_run(run)
     change(run, files={name: digest for name, digest in files.items() if not name.startswith("shots")})
     with pytest.raises(BundleError, match=r"no SHA-256 of shots/ring/000\.png"):
         load_run(run)

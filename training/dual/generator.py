@@ -26,6 +26,7 @@ from edge_ad.images import Picture, read_image
 from edge_ad.training.base import load_base
 from edge_ad.training.dual.model import DualModel, DualShape
 from edge_ad.training.dual.pairs import Pair, read_pair
+from edge_ad.training.out_folder import file_hashes, folder_name
 from edge_ad.version import __version__
 
 SCHEMA = 1
@@ -78,11 +79,6 @@ class Generator:
 
 def write_generator(folder: Path, generator: Generator) -> None:
     """Write generator.json over the files already in `folder`, with their hashes."""
-    files = {
-        path.relative_to(folder).as_posix(): sha256_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != _FILE and path.relative_to(folder).parts[0] != "work"
-    }
     write_json(
         folder / _FILE,
         {
@@ -98,7 +94,7 @@ def write_generator(folder: Path, generator: Generator) -> None:
             "cfg": generator.cfg,
             "trained_on": generator.trained_on,
             "settings": generator.settings,
-            "files": files,
+            "files": file_hashes(folder, _FILE),
         },
     )
 
@@ -130,8 +126,8 @@ def load_generator(folder: str | Path) -> Generator:
             folder=folder,
             base_id=str(data["base"]),
             image_size=int(data["image_size"]),
-            category=str(data["category"]),
-            defect=str(data["defect"]),
+            category=folder_name(path, "category", str(data["category"])),
+            defect=folder_name(path, "defect", str(data["defect"])),
             prompts=(picture, part),
             shape=DualShape(**{**shape, "targets": tuple(shape["targets"])}),
             texture=bool(data["texture"]),
