@@ -31,6 +31,10 @@ class OpenVinoSession:
             raise OptionError(
                 '--provider openvino: OpenVINO is not installed; pip install "edge-ad[openvino]", or use --provider cpu'
             ) from error
+        except RuntimeError as error:  # its telemetry looks for the account's home
+            raise OptionError(
+                f"--provider openvino: OpenVINO does not start: {error} Set HOME to a folder, or use --provider cpu"
+            ) from error
         core = openvino.Core()
         lower = half and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings: dict[str, Any] = {
@@ -40,7 +44,8 @@ class OpenVinoSession:
         if options.threads:
             settings["INFERENCE_NUM_THREADS"] = options.threads
         try:
-            self._model, self._weights = load_or_compile(openvino, core, path, settings, digest)
+            files = [path, *(path.with_name(Path(file).name) for file in graph.paths[1:])]
+            self._model, self._weights = load_or_compile(openvino, core, files, settings, digest)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]
             raise OptionError(f"--provider openvino cannot load {graph.file}: {reason}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,20 @@ MOST_MODEL, MOST_FOLDER = 1 << 29, 1 << 31
 
 
 def load_or_compile(
-    openvino: Any, core: Any, path: Path, settings: Mapping[str, Any], digest: str | None
+    openvino: Any, core: Any, files: Sequence[Path], settings: Mapping[str, Any], digest: str | None
 ) -> tuple[Any, NDArray[np.uint8] | None]:
-    """A compiled model of the ONNX file `path` for the CPU, from the cache where it is there; else it is put there.
+    """A compiled model of a graph for the CPU, from the cache where it is there; else it is put there.
 
-    digest: of the graph's files; None never caches. Returns the model, and the memory that holds its weights, which
-    must live as long. A cache that cannot be read or written changes nothing but time. RuntimeError as `compile_model`.
+    files: the graph's ONNX file, then that of its weights if they are not in it. digest: of these; None never caches.
+    Returns the model, and the memory that holds its weights, which must live as long. A cache that cannot be read or
+    written changes nothing but time. RuntimeError as `compile_model`.
     """
     try:
         folder = user_cache() / "openvino"
     except RuntimeError:  # an account without a home
         digest = None
     if digest is None:
-        return core.compile_model(str(path), "CPU", settings), None
+        return core.compile_model(str(files[0]), "CPU", settings), None
     about = {
         "graph": digest,
         "openvino": openvino.get_version(),
@@ -47,8 +48,8 @@ def load_or_compile(
             return core.import_model(openvino.Tensor(kept, shared_memory=True), "CPU", settings), kept
         except RuntimeError:
             _remove(place)
-    model = core.compile_model(str(path), "CPU", settings)
-    if path.stat().st_size <= MOST_MODEL:
+    model = core.compile_model(str(files[0]), "CPU", settings)
+    if sum(file.stat().st_size for file in files) <= MOST_MODEL:
         _keep(model, place)
     return model, None
 
@@ -73,6 +74,8 @@ def _keep(model: Any, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         content = model.export_model()
         body = content.getbuffer() if hasattr(content, "getbuffer") else memoryview(content)
+        if body.nbytes > MOST_MODEL:
+            return
         with atomic_path(place) as temporary, temporary.open("wb") as file:
             file.write(body)
             file.write(hashlib.sha256(body).digest())

@@ -5,8 +5,11 @@ import gc
 import numpy as np
 import pytest
 
+from edge_ad.bundle import Graph, TensorSpec
 from edge_ad.runtime import Detector
 from edge_ad.runtime.sessions import openvino_cache
+from edge_ad.runtime.sessions.base import SessionOptions
+from edge_ad.runtime.sessions.openvino import OpenVinoSession
 
 pytest.importorskip("openvino", reason="the openvino extra is not installed")
 
@@ -58,3 +61,25 @@ def test_the_least_recently_used_makes_room(tmp_path, monkeypatch):
     os.utime(tmp_path / "a.blob", (2000, 2000))
     openvino_cache._make_room(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.blob", "c.blob"]
+
+
+@pytest.mark.parametrize(("most", "kept"), [(1 << 20, 1), (5000, 0), ("the files", 0)])
+@pytest.mark.parametrize("external", [False, True])
+def test_a_large_model_is_not_kept(most, kept, external, tmp_path, cache, monkeypatch):
+    """Its weights count, wherever they lie, and what OpenVINO makes of it; that is more than the files hold."""
+    onnx = pytest.importorskip("onnx")
+    weight = onnx.numpy_helper.from_array(np.ones((64, 64), np.float32), "w")
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [value("x", 1, [2, 64])], [value("y", 1, [2, 64])],
+        [weight],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "g.onnx", save_as_external_data=external, location="g.onnx.data", size_threshold=0)
+    tensors = [TensorSpec(name=name, dtype="float32", shape=(2, 64)) for name in "xy"]
+    entry = Graph(file="g.onnx", data="g.onnx.data" if external else None, inputs=tensors[:1], outputs=tensors[1:])
+    limit = most if isinstance(most, int) else sum((tmp_path / file).stat().st_size for file in entry.paths)
+    monkeypatch.setattr(openvino_cache, "MOST_MODEL", limit)
+    session = OpenVinoSession(tmp_path / "g.onnx", entry, SessionOptions(threads=1), digest="x")
+    assert session.run({"x": np.ones((2, 64), np.float32)})["y"][0, 0] == 64
+    assert len(list(cache.glob("*.blob"))) == kept
