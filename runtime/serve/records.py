@@ -11,14 +11,15 @@ import asyncio
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edge_ad.runtime.serve import tables
 from edge_ad.runtime.serve.decision import Decision, InspectionFailed, utc_text
-from edge_ad.runtime.serve.tables import DATABASE, Kept, Query, condition, connect, expire, insert, select
+from edge_ad.runtime.serve.tables import DATABASE, Kept, Query, condition, connect, insert, select
 
 T = TypeVar("T")
 
@@ -160,38 +161,65 @@ class Records:
         """Write how far the sinks have come."""
         await self._on_writer(self._store_cursors)
 
-    async def expire(self, older_than: float, max_bytes: int | None) -> list[str]:
+    async def latest(self) -> float | None:
+        """When the newest decision was made, in seconds since the epoch; None without one."""
+
+        def ask() -> float | None:
+            row = self._read.execute("SELECT time FROM decisions ORDER BY seq DESC LIMIT 1").fetchone()
+            return None if row is None else float(row[0])
+
+        return await self._on_reader(ask)
+
+    async def expire(self, older_than: float | None, max_bytes: int | None) -> AsyncIterator[list[str]]:
         """Forget decisions before a time, then pictures of the oldest until the rest is within `max_bytes`.
 
-        Pictures of decisions that an operator has judged go last: they are what is learnt from. Returns the SHA-256 of
-        the pictures that no decision has any more; their files may go.
+        Which decisions are before it: `tables.last_expired`. Pictures of decisions that an operator has judged go last:
+        they are what is learnt from. It goes in steps, with decisions written between them; each yields the SHA-256 of
+        pictures that no decision has any more, whose files may go.
         """
-        return await self._on_writer(lambda: expire(self._write, older_than, max_bytes))
+        if older_than is not None:
+            until = older_than
+            last = await self._on_reader(lambda: tables.last_expired(self._read, until, time.time()))
+            while True:
+                count, gone = await self._on_writer(lambda: tables.remove_decisions(self._write, until, last))
+                if not count:
+                    break
+                yield gone
+        if max_bytes is not None:
+            excess = await self._on_reader(lambda: tables.picture_bytes(self._read)) - max_bytes
+            for judged in (False, True):
+                while excess > 0:
+                    size, gone = await self._on_writer(
+                        partial(tables.remove_pictures, self._write, excess, judged=judged)
+                    )
+                    if not size:
+                        break
+                    excess -= size
+                    yield gone
 
     async def unknown(self, digests: Sequence[str]) -> list[str]:
         """Those of some pictures that no decision has."""
-
-        def ask() -> list[str]:
-            sql = "SELECT 1 FROM pictures WHERE sha256 = ? LIMIT 1"
-            return [digest for digest in digests if self._write.execute(sql, (digest,)).fetchone() is None]
-
-        return await self._on_writer(ask)  # on the writer's thread: what waits to be written is written before
+        # on the writer's thread: what waits to be written is written before
+        return await self._on_writer(lambda: tables.unknown(self._write, digests))
 
     async def _flush(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                numbers = await self._on_writer(
-                    partial(self._insert, [(decision, kept) for decision, kept, _ in batch])
-                )
-            except sqlite3.Error as error:  # a full disk: each of these is answered with it
-                for _, _, done in batch:
-                    if not done.done():
-                        done.set_exception(InspectionFailed(f"the decision cannot be recorded: {error}"))
-                continue
-            for (_, _, done), number in zip(batch, numbers):
-                if not done.done():
-                    done.set_result(number)
+                await self._commit(batch)
+            except Exception:  # a full disk, or one that cannot be written: it must not take the others with it
+                for one in batch:
+                    try:
+                        await self._commit([one])
+                    except Exception as error:
+                        if not one[2].done():
+                            one[2].set_exception(InspectionFailed(f"the decision cannot be recorded: {error}"))
+
+    async def _commit(self, batch: Sequence[tuple[Decision, Sequence[Kept], asyncio.Future[int]]]) -> None:
+        numbers = await self._on_writer(partial(self._insert, [(decision, kept) for decision, kept, _ in batch]))
+        for (_, _, done), number in zip(batch, numbers):
+            if not done.done():
+                done.set_result(number)
 
     def _insert(self, batch: Sequence[tuple[Decision, Sequence[Kept]]]) -> list[int]:
         with self._write:

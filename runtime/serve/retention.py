@@ -13,6 +13,10 @@ from edge_ad.runtime.serve.records import Records
 
 #: Seconds between two passes.
 PERIOD = 600.0
+#: A clock that moves so much (seconds) against the machine's steady one, or against the newest record at the start, may
+#: be wrong; nothing is removed by age until it has gone on evenly for `PROOF` seconds, time for somebody to notice.
+LEAP = 86_400.0
+PROOF = 86_400.0
 
 
 async def sweep(records: Records, pictures: PictureStore) -> int:
@@ -25,18 +29,26 @@ async def sweep(records: Records, pictures: PictureStore) -> int:
     return removed
 
 
-async def expire(records: Records, pictures: PictureStore, options: StationOptions) -> int:
-    """Remove what is too old or too much; how many picture files."""
-    if options.keep_days is None and options.keep_bytes is None:
-        return 0
-    older_than = 0.0 if options.keep_days is None else time.time() - 86_400 * options.keep_days
-    gone = await records.expire(older_than, options.keep_bytes)
-    return await asyncio.to_thread(pictures.remove, gone)
+async def expire(records: Records, pictures: PictureStore, options: StationOptions, *, by_age: bool = True) -> int:
+    """Remove what is too much and, with `by_age`, what is too old; how many picture files."""
+    older_than = time.time() - 86_400 * options.keep_days if by_age and options.keep_days is not None else None
+    removed = 0
+    async for gone in records.expire(older_than, options.keep_bytes):
+        removed += await asyncio.to_thread(pictures.remove, gone)
+    return removed
 
 
 async def keep_within(records: Records, pictures: PictureStore, options: StationOptions) -> None:
-    """`expire` for ever, every `PERIOD` seconds."""
+    """`expire` for ever, every `PERIOD` seconds; by age only while the clock is believed."""
+    steady = time.monotonic()
+    clock = await records.latest() or time.time()
+    believed = steady  # from this moment on
     while True:
-        if removed := await expire(records, pictures, options):
+        before, steady = steady, time.monotonic()
+        expected, clock = clock + steady - before, time.time()
+        if abs(clock - expected) > LEAP:
+            log("clock leapt", level="warning", seconds=round(clock - expected), no_record_expires_for_s=PROOF)
+            believed = steady + PROOF
+        if removed := await expire(records, pictures, options, by_age=steady >= believed):
             log("retention", removed_pictures=removed)
         await asyncio.sleep(PERIOD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,10 @@ SCHEMA = 3
 DATABASE = "records.sqlite"
 #: The pictures of a decision, in the order of `kinds`.
 KINDS = ("image", "map", "inpainted")
+#: Rows that one transaction of retention removes: a decision waits for no more than that.
+CHUNK = 500
+#: No station was there before: an earlier time is that of a clock that had not been set (2020-01-01).
+_FIRST_TIME = 1_577_836_800.0
 
 _TABLES = """
 CREATE TABLE decisions (
@@ -54,14 +58,15 @@ CREATE TABLE pictures (
     bytes INTEGER NOT NULL,
     PRIMARY KEY (seq, kind)
 ) WITHOUT ROWID;
-CREATE INDEX by_sha256 ON pictures (sha256);
+CREATE INDEX by_sha256 ON pictures (sha256, bytes);
 CREATE TABLE sinks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 #: Schema -> what makes it the next. 1 knew no kinds of defects, 2 not what had decided.
 _UPGRADES = {
     1: "ALTER TABLE decisions ADD COLUMN defect TEXT; ALTER TABLE decisions ADD COLUMN defect_probability REAL;",
-    2: "ALTER TABLE decisions ADD COLUMN stage TEXT;",
+    2: "ALTER TABLE decisions ADD COLUMN stage TEXT; DROP INDEX by_sha256; "
+    "CREATE INDEX by_sha256 ON pictures (sha256, bytes);",
 }
 
 #: What a decision is inserted with; an operator's verdict comes later.
@@ -184,36 +189,63 @@ def links(kept: Sequence[tuple[str, str]]) -> dict[str, str]:
     return {kind: f"/v1/pictures/{by_kind[kind]}.png" for kind in KINDS if kind in by_kind}
 
 
-def expire(connection: sqlite3.Connection, older_than: float, max_bytes: int | None) -> list[str]:
-    """Forget decisions before a time, then pictures of the oldest until the rest is within `max_bytes`.
+def last_expired(connection: sqlite3.Connection, older_than: float, now: float) -> int:
+    """The number up to which decisions from before a time may go; 0 for none.
 
-    Returns the SHA-256 of the pictures that no decision has any more.
+    A clock can be wrong, so the order in which decisions were made counts too: what came after the first one dated
+    between `older_than` and `now` is not old, whatever its time, and without such a one nothing is. A decision from
+    before the clock was set goes with the next one that has a time.
     """
+    sql = """
+        SELECT MAX(seq) FROM decisions WHERE time >= ? AND time < ?
+        AND seq < (SELECT MIN(seq) FROM decisions WHERE time BETWEEN ? AND ?)
+    """
+    return connection.execute(sql, (_FIRST_TIME, older_than, older_than, now)).fetchone()[0] or 0
+
+
+def remove_decisions(connection: sqlite3.Connection, older_than: float, last: int) -> tuple[int, list[str]]:
+    """Forget some of the decisions before a time and numbered up to `last`.
+
+    Returns how many (0: none is left) and the SHA-256 of the pictures that no decision has any more.
+    """
+    some = f"(SELECT seq FROM decisions WHERE time < ? AND seq <= ? ORDER BY seq LIMIT {CHUNK})"
     with connection:
-        old = "SELECT sha256 FROM pictures JOIN decisions USING (seq) WHERE time < ?"
-        gone = {row[0] for row in connection.execute(old, (older_than,))}
-        connection.execute("DELETE FROM decisions WHERE time < ?", (older_than,))
-        if max_bytes is not None:
-            gone |= _expire_pictures(connection, max_bytes)
-    sql = "SELECT 1 FROM pictures WHERE sha256 = ? LIMIT 1"
-    return [digest for digest in gone if connection.execute(sql, (digest,)).fetchone() is None]
+        rows = connection.execute(f"SELECT sha256 FROM pictures WHERE seq IN {some}", (older_than, last)).fetchall()
+        count = connection.execute(f"DELETE FROM decisions WHERE seq IN {some}", (older_than, last)).rowcount
+    return count, unknown(connection, {row[0] for row in rows})
 
 
-def _expire_pictures(connection: sqlite3.Connection, max_bytes: int) -> set[str]:
-    """Those of decisions that an operator has judged go last: they are what is learnt from."""
+def picture_bytes(connection: sqlite3.Connection) -> int:
+    """The size of all pictures, each counted once."""
     total = "SELECT COALESCE(SUM(bytes), 0) FROM (SELECT MAX(bytes) AS bytes FROM pictures GROUP BY sha256)"
-    excess: int = connection.execute(total).fetchone()[0] - max_bytes
+    size: int = connection.execute(total).fetchone()[0]
+    return size
+
+
+def remove_pictures(connection: sqlite3.Connection, excess: int, *, judged: bool) -> tuple[int, list[str]]:
+    """Forget some of the oldest pictures, `excess` bytes at most but for the last; of judged decisions, or the others.
+
+    Returns how many bytes (0: none is left) and the SHA-256 of the pictures that no decision has any more.
+    """
+    oldest = (  # in the order of the pictures' own key, so that nothing has to be sorted
+        "SELECT seq, kind, sha256, bytes FROM pictures CROSS JOIN decisions USING (seq) "
+        f"WHERE operator_verdict IS {'NOT NULL' if judged else 'NULL'} ORDER BY seq LIMIT {CHUNK}"
+    )
     removed: list[tuple[int, str]] = []
     gone: set[str] = set()
-    oldest = (
-        "SELECT seq, kind, sha256, bytes FROM pictures JOIN decisions USING (seq) "
-        "ORDER BY operator_verdict IS NOT NULL, seq"
-    )
-    for seq, kind, digest, size in connection.execute(oldest):
-        if excess <= 0:
-            break
-        removed.append((seq, kind))
-        gone.add(digest)
-        excess -= size
-    connection.executemany("DELETE FROM pictures WHERE seq = ? AND kind = ?", removed)
-    return gone
+    size = 0
+    with connection:
+        for seq, kind, digest, one in connection.execute(oldest).fetchall():
+            if size >= excess:
+                break
+            removed.append((seq, kind))
+            gone.add(digest)
+            size += one
+        connection.executemany("DELETE FROM pictures WHERE seq = ? AND kind = ?", removed)
+    return size, unknown(connection, gone)
+
+
+def unknown(connection: sqlite3.Connection, digests: Iterable[str]) -> list[str]:
+    """Those of some pictures that no decision has."""
+    sql = "SELECT 1 FROM pictures WHERE sha256 = ? LIMIT 1"
+    return [digest for digest in digests if connection.execute(sql, (digest,)).fetchone() is None]

@@ -18,11 +18,12 @@ from edge_ad.cli import run
 from edge_ad.dataset import load_dataset
 from edge_ad.errors import InputError
 from edge_ad.images import read_image
-from edge_ad.runtime.serve.decision import Decision, RegionBox, parse_time, utc_text
+from edge_ad.runtime.serve.decision import Decision, InspectionFailed, RegionBox, parse_time, utc_text
 from edge_ad.runtime.serve.lock import lock_folder
+from edge_ad.runtime.serve.options import StationOptions
 from edge_ad.runtime.serve.pictures import PictureStore, png
 from edge_ad.runtime.serve.records import Records, new_record_id
-from edge_ad.runtime.serve.retention import sweep
+from edge_ad.runtime.serve.retention import keep_within, sweep
 from edge_ad.runtime.serve.tables import Kept, Query, connect
 
 
@@ -136,6 +137,14 @@ def test_record_ids_sort_by_time_and_times_come_back(a: float, b: float) -> None
     assert abs(parse_time(utc_text(a), "time") - a) <= 0.001
 
 
+SOME_DAY = 1_760_000_000.0  # in 2025
+DAY = 86_400.0
+
+
+async def expired(records: Records, older_than: float | None, max_bytes: int | None) -> list[str]:
+    return [digest async for gone in records.expire(older_than, max_bytes) for digest in gone]
+
+
 def test_retention_keeps_what_is_judged_and_what_is_shared(tmp_path: Path) -> None:
     async def story() -> None:
         records = await Records.open(tmp_path)
@@ -146,20 +155,20 @@ def test_retention_keeps_what_is_judged_and_what_is_shared(tmp_path: Path) -> No
         store.release(digests)
         #          old     judged  plain   shares the picture of the old one
         for when, which in ((10.0, 0), (200.0, 1), (300.0, 2), (400.0, 0), (500.0, 3)):
-            one = decision(when)
+            one = decision(SOME_DAY + when)
             await records.add(one, [Kept("image", digests[which], size)])
             if which == 1:
                 await records.judge(one.record_id, "good", "")
-        assert await records.expire(100.0, None) == []  # the old one's picture is another's too
+        assert await expired(records, SOME_DAY + 100.0, None) == []  # the old one's picture is another's too
         assert await records.last_seq() == 5
         assert len(await records.find(Query(limit=9))) == 4
-        gone = await records.expire(0.0, 2 * size)
+        gone = await expired(records, None, 2 * size)
         assert set(gone) == {digests[2], digests[0]}
         store.remove(gone)
         assert [store.find(digest) is not None for digest in digests] == [False, True, False, True]
         left = {bool(one.pictures): one.operator_verdict for one in await records.find(Query(limit=9))}
         assert left[True] in ("good", None)
-        assert await records.expire(0.0, 2 * size) == []
+        assert await expired(records, None, 2 * size) == []
         stray = store.put(picture(9))
         assert await sweep(records, store) == 0  # held: its decision may be about to come
         store.release([stray])
@@ -167,6 +176,100 @@ def test_retention_keeps_what_is_judged_and_what_is_shared(tmp_path: Path) -> No
         assert store.find(stray) is None
         assert store.find(digests[1]) is not None
         await records.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("days", "left"),
+    [
+        ([-100, -50, -2, -1], [-50, -2, -1]),
+        ([-100, -99], [-100, -99]),  # nothing new: the plant stood still, or the clock is wrong
+        ([-100, -99, 200], [-100, -99, 200]),  # made while the clock was months ahead
+        ([-100, 200, -99, -1], [200, -1]),
+        ([-2, -9000, -9000, -1], [-2, -9000, -9000, -1]),  # made before the clock was set
+        ([-20000, -20000, -1], [-20000, -20000, -1]),  # likewise, on a new machine
+        ([-20000, -100, -20000, -1], [-20000, -1]),
+        ([-2, -100, -1], [-2, -100, -1]),
+    ],
+)
+def test_a_wrong_clock_makes_no_record_old(tmp_path: Path, days: list[int], left: list[int]) -> None:
+    now = time.time()
+
+    async def story() -> list[Decision]:
+        records = await Records.open(tmp_path)
+        for day in days:
+            await records.add(decision(now + DAY * day), [])
+        await expired(records, now - 90 * DAY, None)
+        found = await records.find(Query(limit=9))
+        await records.close()
+        return found
+
+    found = [parse_time(one.time, "") for one in reversed(asyncio.run(story()))]
+    assert found == pytest.approx([now + DAY * day for day in left], abs=0.01)
+
+
+def test_a_clock_that_leaps_is_not_believed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_ad.runtime.serve.retention.PERIOD", 0.02)
+    monkeypatch.setattr("edge_ad.runtime.serve.retention.PROOF", 0.5)
+    options = StationOptions(tmp_path, keep_days=90)
+
+    async def story() -> None:
+        records = await Records.open(tmp_path)
+
+        async def count() -> int:
+            return len(await records.find(Query(limit=9)))
+
+        now = time.time()
+        for day in (-100, -95, -80):  # the newest is of long ago: the clock may have leapt while the station was off
+            await records.add(decision(now + DAY * day), [])
+        began = time.monotonic()
+        task = asyncio.create_task(keep_within(records, PictureStore(tmp_path / "pictures"), options))
+        while await count() == 3:
+            await asyncio.sleep(0.02)
+        assert time.monotonic() - began >= 0.5
+        assert await count() == 1
+        await records.add(decision(now + 200 * DAY), [])
+        clock = time.time
+        with monkeypatch.context() as leap:  # for a moment it is months ahead
+            leap.setattr(time, "time", lambda: clock() + 200 * DAY)
+            await asyncio.sleep(0.2)
+        assert await count() == 2
+        task.cancel()
+        await records.close()
+
+    asyncio.run(story())
+
+
+def test_retention_goes_in_steps(tmp_path: Path) -> None:
+    """Thousands at once neither hold up a decision for long nor are left over."""
+
+    async def story() -> None:
+        records = await Records.open(tmp_path)
+        old, young = SOME_DAY, time.time()
+        kept = [[Kept("image", f"{i:064x}", 10)] for i in range(1201)]
+        await asyncio.gather(*(records.add(decision(old if i < 600 else young), kept[i]) for i in range(1201)))
+        steps = [gone async for gone in records.expire(young - 1, 510)]
+        assert [len(gone) for gone in steps] == [500, 100, 500, 50]
+        assert {one for gone in steps for one in gone} == {pictures[0].sha256 for pictures in kept[:1150]}
+        assert [step async for step in records.expire(young - 1, 510)] == []
+        await records.close()
+
+    asyncio.run(story())
+
+
+def test_one_that_cannot_be_written_fails_alone(tmp_path: Path) -> None:
+    async def story() -> None:
+        records = await Records.open(tmp_path)
+        wrong = [{"score": float("nan")}, {"source": "folder: \udcff.png"}]
+        made = [decision(float(i)) for i in range(3)] + [decision(9.0).model_copy(update=update) for update in wrong]
+        results = await asyncio.gather(*(records.add(one, []) for one in made), return_exceptions=True)
+        assert [isinstance(result, int) for result in results] == [True] * 3 + [False] * 2
+        for result in results[3:]:
+            with pytest.raises(InspectionFailed, match="cannot be recorded"):
+                raise result
+        assert len(await records.find(Query(limit=9))) == 3
+        await asyncio.wait_for(records.close(), 10)
 
     asyncio.run(story())
 
@@ -223,6 +326,7 @@ def test_records_of_earlier_schemas_are_taken_over(tmp_path: Path, schema: int, 
     connection = connect(path)
     for column in unknown:
         connection.execute(f"ALTER TABLE decisions DROP COLUMN {column}")
+    connection.executescript("DROP INDEX by_sha256; CREATE INDEX by_sha256 ON pictures (sha256);")
     connection.execute(f"PRAGMA user_version = {schema}")
     connection.close()
     with pytest.raises(InputError, match="start edge-ad serve with them once"):
@@ -236,6 +340,9 @@ def test_records_of_earlier_schemas_are_taken_over(tmp_path: Path, schema: int, 
         return found
 
     assert asyncio.run(read()) == [old.model_copy(update=dict.fromkeys(unknown)), new]
+    fresh = connect(tmp_path / "fresh.sqlite")
+    schemas = [one.execute("SELECT sql FROM sqlite_schema WHERE type = 'index'") for one in (connect(path), fresh)]
+    assert set(schemas[0]) == set(schemas[1])
 
 
 @pytest.fixture
