@@ -71,7 +71,8 @@ class Accelerator:
     ) -> list[tuple[dict[str, Any], NDArray[Any], NDArray[Any]]]:
         """Decide on images, uint8 S,S,3: for each what was found, its score map float32 S,S, and inpainted uint8 S,S,3.
 
-        The inpainted picture of a part that a cascade decided is empty.
+        The inpainted picture of a part that a cascade decided is empty. An image without a finite score has an "error"
+        for what was found.
 
         sizes: (H, W) of the originals, in whose pixels regions are told.
 

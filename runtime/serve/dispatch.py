@@ -71,7 +71,9 @@ class Dispatcher:
         seconds = (time.monotonic() - began) / len(jobs)
         self.seconds_an_image += 0.2 * (seconds - self.seconds_an_image)
         for job, result in zip(jobs, found):
-            if not job.found.done():
+            if "error" in result[0]:
+                job.fail(InspectionFailed(result[0]["error"]))
+            elif not job.found.done():
                 job.found.set_result(result)
 
 

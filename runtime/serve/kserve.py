@@ -117,7 +117,10 @@ def _from_json(name: str, kind: str, shape: list[int], data: Any) -> NDArray[Any
         return array.astype(np.uint8).reshape(shape)
     if not all(isinstance(value, str) for value in array):
         raise HTTPException(400, f'the data of input "{name}" must be text')
-    return [value.encode() for value in array]
+    try:
+        return [value.encode() for value in array]
+    except UnicodeEncodeError:
+        raise HTTPException(400, f'the data of input "{name}" is no valid text') from None
 
 
 def write_outputs(

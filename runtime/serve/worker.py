@@ -7,6 +7,7 @@ Loading runs in a thread beside the inspecting, so that a product can be changed
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
@@ -36,7 +37,7 @@ class Worker:
 
     - load: slot, path, provider, plan, seed, threads, allow_uncalibrated, warm_batch → what the bundle is.
     - inspect: slot, categories, sizes (H, W of the originals), and one uint8 S,S,3 array each → results, and two arrays
-      each: score map and inpainted.
+      each: score map and inpainted. An image without a finite score has an "error" for a result, and two empty arrays.
     - unload: slot.
     """
 
@@ -63,6 +64,8 @@ class Worker:
             else:
                 self._work.put((header, arrays))
         # the station is gone, perhaps killed: nobody reads what is still computed, and the card is to be free at once
+        for detector in list(self._detectors.values()):
+            detector.bundle.close()  # what was unpacked
         os._exit(0)
 
     def _answer(self, header: dict[str, Any], arrays: list[wire.Array]) -> None:
@@ -137,7 +140,14 @@ class Worker:
         results: list[dict[str, Any]] = []
         pictures: list[wire.Array] = []
         batch = detector.inspect_batch(arrays, header["categories"], inpainted=True)
+        nothing = np.empty((0, 0, 3), np.uint8)
         for found, (height, width) in zip(batch, header["sizes"]):
+            if not math.isfinite(found.score):  # it would pass for good: it is not above any threshold
+                results.append(
+                    {"error": f"the bundle's score is {found.score}, no decision; export it at a higher precision"}
+                )
+                pictures += [nothing, nothing]
+                continue
             results.append(
                 {
                     "score": found.score,
@@ -154,8 +164,7 @@ class Worker:
                 }
             )
             # of what a cascade decides nothing is inpainted: an empty picture stands for that
-            inpainted = np.empty((0, 0, 3), np.uint8) if found.inpainted is None else found.inpainted
-            pictures += [found.score_map, inpainted]
+            pictures += [found.score_map, nothing if found.inpainted is None else found.inpainted]
         return {"results": results}, pictures
 
     def _drift(self, slot: int, found: Inspection) -> dict[str, Any] | None:

@@ -95,6 +95,12 @@ def test_tensors_come_back_as_they_were_sent(items: list[bytes], height: int, wi
     assert tensors["encoded"] == items
 
 
+def test_text_that_is_none_is_refused() -> None:
+    entry = {"name": "category", "datatype": "BYTES", "shape": [1], "data": ["\ud800"]}
+    with pytest.raises(HTTPException, match="no valid text"):
+        read_inputs({"inputs": [entry]}, b"")
+
+
 KEYS = ["name", "datatype", "shape", "data", "parameters", "binary_data_size", "inputs", "outputs"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
