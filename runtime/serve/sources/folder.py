@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -15,9 +17,11 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import EdgeAdError, InputError
 from edge_ad.files import write_text
-from edge_ad.images import SUFFIXES, decode_image
+from edge_ad.images import SUFFIXES
 from edge_ad.runtime.serve.decision import Expired, InspectionFailed, Overloaded
+from edge_ad.runtime.serve.decoding import decode
 from edge_ad.runtime.serve.lines import log
+from edge_ad.runtime.serve.sources.attempts import Attempts
 from edge_ad.runtime.serve.sources.journal import Identity, Journal
 from edge_ad.runtime.serve.sources.waiting import stopped_within
 
@@ -32,8 +36,6 @@ POLL = 0.2
 PATIENCE = 10.0
 #: A file may wait, seconds.
 DEADLINE = 3600.0
-#: Times that one picture may bring the worker down before it is put aside.
-ATTEMPTS = 3
 #: Larger files are not read, bytes.
 MAX_BYTES = 256 << 20
 #: Subfolders for what is through, where files are moved.
@@ -71,11 +73,14 @@ class FolderSource:
         self._parallel = parallel
         self._journal = Journal(Path(journal))
         self._first_seen: dict[Identity, float] = {}
-        self._attempts: dict[Identity, int] = {}
+        self._before: set[Identity] | None = None  # there when the run began: perhaps decided on before a crash
+        self._attempts = Attempts()
+        self._moving = threading.Lock()
 
     async def run(self, station: Station, stop: asyncio.Event) -> None:
         """Look and inspect until `stop` is set. OSError while the folder cannot be read."""
-        self._journal.load(await asyncio.to_thread(lambda: list(self._files())))
+        await asyncio.to_thread(self._journal.load)
+        self._before = None
         while not stop.is_set():
             start = time.monotonic()
             ready = await asyncio.to_thread(self._ready)
@@ -98,12 +103,8 @@ class FolderSource:
                 raise result
 
     async def _inspect(self, file: Identity, station: Station, stop: asyncio.Event) -> None:
-        source = self._source(file)
-        if await station.recorded(source):  # a kill came between the decision and `_finish`
-            await asyncio.to_thread(self._finish, file, None)
-            return
         try:
-            data, image = await asyncio.to_thread(self._read, file)
+            data, image = await asyncio.to_thread(self._read, file, station.options.max_pixels)
         except FileNotFoundError:
             return
         except (InputError, OSError) as error:
@@ -112,23 +113,36 @@ class FolderSource:
             return
         if image is None:  # written again meanwhile: the next look sees the new state
             return
-        category = self._category or file.relative.rpartition("/")[0] or None
+        source = await asyncio.to_thread(self._source, file, data)
+        if self._before and file in self._before and await station.recorded(source):
+            await asyncio.to_thread(self._finish, file, None)  # a kill came between the decision and this
+            return
         while not stop.is_set():
             try:
                 await station.inspect(
-                    image, category, product=self._product, source=source, deadline_s=DEADLINE, picture=data
+                    image,
+                    self._category or file.folder or None,
+                    product=self._product,
+                    source=source,
+                    deadline_s=DEADLINE,
+                    picture=data,
+                    alone=file in self._attempts,
                 )
             except Overloaded as error:
                 await stopped_within(stop, error.retry_after_s)
-            except (Expired, InspectionFailed) as error:
-                self._attempts[file] = self._attempts.get(file, 0) + 1
-                if self._attempts[file] >= ATTEMPTS:
+            except Expired:
+                continue  # the station is far behind
+            except InspectionFailed as error:
+                if self._attempts.failed(file, error):
                     await asyncio.to_thread(self._finish, file, str(error))
-                    return
+                else:
+                    await stopped_within(stop, self._attempts.pause)  # a later look brings it again, after the others
+                return
             except EdgeAdError as error:
                 await asyncio.to_thread(self._finish, file, str(error))
                 return
             else:
+                self._attempts.decided()
                 await asyncio.to_thread(self._finish, file, None)
                 return
 
@@ -159,9 +173,13 @@ class FolderSource:
     def _ready(self) -> list[Identity]:
         """Pictures that are complete and not yet through, oldest first."""
         now, clock = time.monotonic(), time.time()
-        present = {file for file in self._files() if file not in self._journal}
+        everything = set(self._files())
+        self._journal.keep(everything)
+        present = {file for file in everything if file not in self._journal}
         self._first_seen = {file: self._first_seen.get(file, now) for file in present}
-        self._attempts = {file: count for file, count in self._attempts.items() if file in present}
+        self._attempts.keep(present)
+        if everything:  # else it may be a share that is not mounted yet
+            self._before = present if self._before is None else self._before & present
         ready = [
             file
             for file, first in self._first_seen.items()
@@ -169,7 +187,7 @@ class FolderSource:
         ]
         return sorted(ready, key=lambda file: (file.changed_ns, file.relative))
 
-    def _read(self, file: Identity) -> tuple[bytes, NDArray[np.uint8] | None]:
+    def _read(self, file: Identity, max_pixels: int) -> tuple[bytes, NDArray[np.uint8] | None]:
         """A picture's bytes and pixels; None for the pixels if the file has changed since it was listed."""
         path = self.folder / file.relative
         if file.size > MAX_BYTES:
@@ -178,7 +196,7 @@ class FolderSource:
         status = path.stat()
         if (len(data), status.st_mtime_ns) != (file.size, file.changed_ns):
             return data, None
-        return data, decode_image(data, str(path))
+        return data, decode(data, max_pixels, str(path))
 
     def _finish(self, file: Identity, reason: str | None) -> None:
         """The file is through: move it, or remember it. reason: why there is no decision."""
@@ -186,9 +204,10 @@ class FolderSource:
             log("no decision", level="error", source=self.name, file=file.relative, reason=reason)
         if self._move:
             try:
-                target = _free(self.folder / (DONE if reason is None else FAILED) / file.relative)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.rename(self.folder / file.relative, target)
+                with self._moving:  # or two of one name would find the same one free
+                    target = _free(self.folder / (DONE if reason is None else FAILED) / file.relative, file.changed_ns)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.rename(self.folder / file.relative, target)
                 if reason is not None:
                     write_text(target.with_name(target.name + ".txt"), reason + "\n")
                 return
@@ -198,18 +217,22 @@ class FolderSource:
                 log("cannot be moved", level="warning", source=self.name, file=file.relative, reason=error.strerror)
         self._journal.add(file)
 
-    def _source(self, file: Identity) -> str:
-        """What the record says of where the picture came from: unique to this state of the file."""
+    def _source(self, file: Identity, data: bytes) -> str:
+        """What the record says of where the picture came from: unique to this state of the file, by a hash of the
+        watched folder and the content.
+        """
         changed = datetime.fromtimestamp(file.changed_ns // 1_000_000_000, timezone.utc)
         stamp = f"{changed:%Y-%m-%dT%H:%M:%S}.{file.changed_ns % 1_000_000_000:09d}Z"
         relative = file.relative.encode("utf-8", "replace").decode()
-        return f"{self.name}: {relative} @ {stamp}"
+        digest = hashlib.sha256(os.fsencode(self.folder.resolve()) + b"\0")
+        digest.update(data)
+        return f"{self.name}: {relative} @ {stamp} {digest.hexdigest()[:16]}"
 
 
-def _free(path: Path) -> Path:
-    """`path`, or `name-2.png` and so on where that is taken."""
-    candidate, number = path, 1
+def _free(path: Path, changed_ns: int) -> Path:
+    """`path`; where that is taken, with the time of the file's last change in its name, and then `-2` and so on."""
+    candidate, stem, number = path, f"{path.stem}-{changed_ns}", 1
     while candidate.exists():
+        candidate = path.with_name(f"{stem}{path.suffix}" if number == 1 else f"{stem}-{number}{path.suffix}")
         number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return candidate
