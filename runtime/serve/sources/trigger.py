@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_ad.errors import EdgeAdError, InputError
-from edge_ad.images import decode_image
 from edge_ad.runtime.serve.broker import KEEPALIVE, Broker
-from edge_ad.runtime.serve.decision import Decision, Overloaded
+from edge_ad.runtime.serve.decision import Decision, Expired, InspectionFailed, Overloaded
 from edge_ad.runtime.serve.lines import log
+from edge_ad.runtime.serve.sources.attempts import Attempts
 from edge_ad.runtime.serve.sources.camera import Camera
 from edge_ad.runtime.serve.sources.waiting import stopped_within
 
@@ -67,7 +65,7 @@ class MqttTrigger:
       no broker hands over a trigger whose part has long gone; with no room in the station it is answered with an error.
     - `<topic>/inspect/<category>` or `<topic>/inspect/<category>/<id>`, the bytes of an image file: QoS 1 in a
       persistent session, acknowledged after the decision, so that the broker brings it again after a crash. One that
-      was decided on before the crash is not inspected again.
+      was decided on before the crash is answered from the records.
     """
 
     def __init__(self, broker: Broker, cameras: Mapping[str, TriggeredCamera], *, name: str = "mqtt"):
@@ -75,6 +73,7 @@ class MqttTrigger:
         self._broker = broker
         self._cameras = cameras
         self._in_hand: dict[str, asyncio.Task[None]] = {}
+        self._attempts = Attempts()
         self._count = 0
 
     async def run(self, station: Station, stop: asyncio.Event) -> None:
@@ -114,21 +113,22 @@ class MqttTrigger:
             self._count += 1
             key, work = f"trigger {self._count}", self._on_trigger(client, message.payload, station)
         else:
-            key = f"{self.name}: {rest} {hashlib.sha256(message.payload).hexdigest()[:16]}"
-            work = self._on_image(client, message, rest, key, station, stop)
+            # what the broker brings again has the number that it had
+            source = f"{self.name}: {rest} {hashlib.sha256(message.payload).hexdigest()[:16]} {message.mid}"
+            key = source
             if key in self._in_hand:
-                if message.dup:  # brought again after a reconnect: acknowledging this one settles both
-                    work.close()
-                    self._in_hand[key].add_done_callback(lambda _: client.ack(message.mid, message.qos))
+                if message.dup:  # brought again after a reconnect: it is acknowledged with the one in hand
                     return
                 self._count += 1  # another message with the same image: it gets a decision of its own
                 key = f"{key} {self._count}"
+            work = self._on_image(client, message, rest, source, station, stop)
         task = asyncio.create_task(work, name=key)
         self._in_hand[key] = task
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._in_hand.pop(task.get_name(), None)
+        self._attempts.keep(self._in_hand)
         if not task.cancelled() and task.exception() is not None:
             log("trigger failed", level="error", source=self.name, message=task.get_name(), error=task.exception())
 
@@ -157,19 +157,29 @@ class MqttTrigger:
     ) -> None:
         category, _, identity = rest.partition("/")
         try:
-            if message.dup and await station.recorded(source):
-                client.ack(message.mid, message.qos)
-                return
-            image = await asyncio.to_thread(_decode, message.payload)
-            while True:
+            if len(message.payload) > MAX_BYTES:
+                raise InputError(f"image: is larger than {MAX_BYTES >> 20} MiB; send it smaller")
+            decision = await station.recorded(source) if message.dup else None
+            while decision is None:
+                if stop.is_set():
+                    return  # not acknowledged
                 try:
-                    decision = await station.inspect(
-                        image, category or None, source=source, deadline_s=DEADLINE, picture=message.payload
+                    decision = await station.inspect_file(
+                        message.payload,
+                        category or None,
+                        source=source,
+                        deadline_s=DEADLINE,
+                        alone=source in self._attempts,
                     )
-                    break
+                    self._attempts.decided()
                 except Overloaded as error:
-                    if await stopped_within(stop, error.retry_after_s):
-                        return  # not acknowledged
+                    await stopped_within(stop, error.retry_after_s)
+                except Expired:
+                    continue  # the station is far behind
+                except InspectionFailed as error:
+                    if self._attempts.failed(source, error):
+                        raise
+                    await stopped_within(stop, self._attempts.pause)
             self._answer(client, Answer(id=identity or None, decision=decision))
         except EdgeAdError as error:
             self._answer(client, Answer(id=identity or None, error=str(error)))
@@ -200,9 +210,3 @@ def parse_trigger(payload: bytes) -> Trigger:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the message"
         raise InputError(f'trigger: {where}: {first["msg"]}; send JSON such as {{"camera": "line-1"}}') from None
-
-
-def _decode(payload: bytes) -> NDArray[np.uint8]:
-    if len(payload) > MAX_BYTES:
-        raise InputError(f"image: is larger than {MAX_BYTES >> 20} MiB; send it smaller")
-    return decode_image(payload, "image")
