@@ -28,6 +28,7 @@ from edge_ad.calibration import choose as choosing
 from edge_ad.calibration.cache import Cache, context
 from edge_ad.calibration.conformal import needed, resplit_rates
 from edge_ad.calibration.drift import calibrated_model
+from edge_ad.calibration.levels import has_level, set_level
 from edge_ad.calibration.material import Material, gather
 from edge_ad.calibration.measure import measure, settings_of
 from edge_ad.calibration.paste import PASTES
@@ -49,7 +50,7 @@ def work_left(detector: Detector, materials: list[Material], shots: list[Materia
     count = 0
     for material, trained in zip(materials, shots, strict=True):
         pictures = len(material.held_out) + len(material.bad)
-        sources = choosing.sources(trained, detector.bundle.category(material.category).shots or ())[0]
+        sources = choosing.sources(detector.bundle, trained)[0]
         if "lambda" in parts:
             # good pictures as they are and twice varied, and two defects of every kind
             count += len(choosing.STRENGTHS) * (pictures + len(sources) * (3 + 2 * len(PASTES)))
@@ -94,14 +95,17 @@ def strength(detector: Detector, material: Material, shots: Material, cache: Cac
     """λ chosen without a real defect, λ of the best test AUROC, and the AUROC of both."""
     name, plan = material.category, detector.plan_name
     manifest = detector.bundle.manifest
-    pictures, taken = choosing.sources(shots, manifest.categories[name].shots or ())
+    pictures, taken = choosing.sources(detector.bundle, shots)
     trials = choosing.trials(pictures, [], detector.image_size)
-    found = choosing.choose(detector, name, trials, choosing.STRENGTHS, None, cache)
+    found = choosing.choose(detector, name, pictures, trials, choosing.STRENGTHS, None, cache)
     real: dict[str, float] = {}
     good = [item for item in material.held_out if item.hash not in taken]
     for value in found.strengths:
         schedule = choosing.schedule_of(detector, manifest, name, value)
-        varied = detector.variant(choosing.with_schedule(manifest, name, plan, schedule))
+        other = choosing.with_schedule(manifest, name, plan, schedule)
+        if other != manifest and has_level(other, name, plan):
+            set_level(detector, other, name, pictures, cache)
+        varied = detector.variant(other)
         scores = [one.score for one in scored(varied, name, [*good, *material.bad], cache)]
         labels = np.repeat([False, True], [len(good), len(material.bad)])
         real[f"{value:g}"] = auroc(labels, scores) or 0.0

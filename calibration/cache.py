@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_ad.bundle import Manifest
+from edge_ad.version import __version__
 
 
 class Cache:
@@ -51,14 +52,15 @@ class Cache:
 def context(manifest: Manifest, category: str, plan: str, **rest: Any) -> str:
     """A digest of everything that a category's scores depend on beside the picture: 32 hexadecimal digits.
 
-    Graphs and files by their SHA-256, the plan with its schedule and weights; `rest` adds what the caller knows, such
-    as provider, precision and seed.
+    Graphs and files by their SHA-256, the plan with its schedule and weights, edge-ad's version; `rest` adds what the
+    caller knows, such as provider, library, machine, precision and seed.
     """
     entry, chosen = manifest.categories[category], manifest.plans[plan]
     names = [path for graph in manifest.graphs.values() for path in graph.paths]
     names += [path for path in (entry.prompt, entry.prototypes, entry.levels.maps) if path]
     schedule = manifest.schedules[entry.schedules.get(plan, chosen.schedule)]
     content = {
+        "edge_ad": __version__,
         "files": {name: manifest.files[name] for name in sorted(names)},
         "plan": chosen.model_dump(mode="json"),
         "schedule": schedule.model_dump(mode="json"),

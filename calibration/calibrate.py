@@ -12,9 +12,9 @@ import numpy as np
 from edge_ad.bundle import Calibration, Manifest, Monitor
 from edge_ad.calibration.cache import Cache
 from edge_ad.calibration.cascade import cascade_limits, check_cascade
-from edge_ad.calibration.chosen import choice_record, choose_settings
+from edge_ad.calibration.chosen import check_pairs, choice_record, choose_settings, wish_of
 from edge_ad.calibration.conformal import needed, resplit_rates, shortage
-from edge_ad.calibration.limits import find_limits
+from edge_ad.calibration.limits import ScoredShot, find_limits
 from edge_ad.calibration.material import Item, Material, gather
 from edge_ad.calibration.measure import Measured, measure, settings_of
 from edge_ad.calibration.outcome import RATES, Outcome, Result, Settings
@@ -63,14 +63,17 @@ def calibrate(
     if settings.cascade is not None:
         check_cascade(bundle, plan, dataset.names, settings.cascade)
     materials = {name: gather(bundle, dataset[name], settings.split) for name in dataset.names}
-    for material in materials.values():
-        _check_material(material, settings)
+    for name, material in materials.items():
+        wish = wish_of(detector, bundle.manifest, material, settings)
+        _check_material(material, settings, len(wish.taken))
+        if pairs is not None:
+            check_pairs(pairs, name, wish, log)
     cache = Cache(work / CACHE)
     manifest, outcomes = bundle.manifest, []
     evidence: dict[str, Any] = {}
     models: dict[str, DriftModel] = {}
     for name, material in materials.items():
-        outcome, manifest, record = _category(detector, manifest, material, settings, pairs, cache)
+        outcome, manifest, record = _category(detector, manifest, material, settings, pairs, cache, log)
         json_file, model_file = calibration_files(name, plan, detector.precision)
         outcome.entry.evidence = json_file
         if outcome.model is not None:
@@ -115,16 +118,17 @@ def _check(settings: Settings) -> None:
         raise OptionError(f"--defect-rate {settings.defect_rate:g}: must lie between 0 and 1")
 
 
-def _check_material(material: Material, settings: Settings) -> None:
-    """Refuse before any work what cannot come out."""
-    name, held_out = material.category, len(material.held_out)
+def _check_material(material: Material, settings: Settings, taken: int) -> None:
+    """Refuse before any work what cannot come out. taken: held-out images that λ and fusion are chosen with."""
+    name, held_out = material.category, len(material.held_out) - taken
     if settings.rule != "conformal" and not (material.bad and material.held_out):
         raise InputError(
             f"{name}: --rule {settings.rule} needs good images that were not trained on and labelled bad ones; DATA "
             f"has {held_out} and {len(material.bad)} of them: put them into test/good and test/<name of the defect>"
         )
     if settings.require_promise and settings.rule == "conformal" and held_out < needed(settings.false_reject):
-        raise InputError(f"{name}: {shortage(settings.false_reject, held_out)} (--require-promise)")
+        left = f"; {taken} more are for choosing λ and fusion, as DATA has no training images" if taken else ""
+        raise InputError(f"{name}: {shortage(settings.false_reject, held_out)} (--require-promise){left}")
     if held_out < 2 and not material.shots:
         raise InputError(
             f"{name}: {held_out} good images that were not trained on, and none of the training either; put more good "
@@ -139,17 +143,18 @@ def _category(
     settings: Settings,
     pairs: Dataset | None,
     cache: Cache,
+    log: Log,
 ) -> tuple[Outcome, Manifest, dict[str, Any]]:
     name = material.category
-    found, manifest, taken = choose_settings(detector, manifest, material, settings, pairs, cache)
+    found, manifest, taken = choose_settings(detector, manifest, material, settings, pairs, cache, log)
     ready = detector.variant(manifest)
     held_out = [item for item in material.held_out if item.hash not in taken]
     with progress(f"Scoring {name}", len(held_out) + len(material.bad)) as step:
         good = measure(ready, name, held_out, settings.min_area, cache, step)
         bad = measure(ready, name, material.bad, settings.min_area, cache, step)
     limits = find_limits(ready, material, good, bad, settings, cache)
-    everything = [one.score for one in good] or [one.score for shot in limits.varied for one in shot]
-    levels = [one.area_level for one in good] or [one.area_level for shot in limits.varied for one in shot]
+    known = good or [one for shot in limits.varied for one in shot.measured]
+    everything, levels = [one.score for one in known], [one.area_level for one in known]
     entry = Calibration(
         rule=limits.rule,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -177,6 +182,7 @@ def _category(
         bad=[one.score for one in bad],
         good_levels=levels,
         from_shots=not good,
+        alone=any(shot.alone for shot in limits.varied),
         left_out=len(material.shots) + len(taken),
         repeated=len(material.repeated),
         measured=limits.measured,
@@ -187,7 +193,7 @@ def _category(
     if settings.cascade is not None:
         outcome.cascade = cascade_limits(ready, material, limits.threshold, settings.cascade, cache)
         entry.cascade = None if isinstance(outcome.cascade, str) else outcome.cascade
-    return outcome, manifest, _evidence(material, taken, held_out, good, bad, entry, detector)
+    return outcome, manifest, _evidence(material, taken, held_out, good, bad, limits.varied, entry, detector)
 
 
 def _evidence(
@@ -196,6 +202,7 @@ def _evidence(
     held_out: Sequence[Item],
     good: Sequence[Measured],
     bad: Sequence[Measured],
+    varied: Sequence[ScoredShot],
     entry: Calibration,
     detector: Detector,
 ) -> dict[str, Any]:
@@ -208,6 +215,15 @@ def _evidence(
         ]
 
     chosen = [item for item in material.held_out if item.hash in taken]
+    # of a shot, its own score first where that counts, then those of its variations
+    scored = {
+        shot.item.hash: {
+            "scores": [one.score for one in shot.measured],
+            "levels": [one.area_level for one in shot.measured],
+            "alone": shot.alone,
+        }
+        for shot in varied
+    }
     return {
         "category": material.category,
         "plan": detector.plan_name,
@@ -219,7 +235,10 @@ def _evidence(
         "pictures": [
             *rows("good", held_out, good),
             *rows("bad", material.bad, bad),
-            *({"sha256": item.hash, "file": item.path.name, "role": "shot"} for item in material.shots),
+            *(
+                {"sha256": item.hash, "file": item.path.name, "role": "shot", **scored.get(item.hash, {})}
+                for item in material.shots
+            ),
             *({"sha256": item.hash, "file": item.path.name, "role": "choosing"} for item in chosen),
         ],
     }

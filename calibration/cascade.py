@@ -16,11 +16,11 @@ import numpy as np
 from edge_ad.bundle import CascadeLimits
 from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.cache import Cache, context
-from edge_ad.calibration.choose import leaving_out
 from edge_ad.calibration.conformal import needed
 from edge_ad.calibration.material import Item, Material
 from edge_ad.calibration.measure import settings_of
 from edge_ad.calibration.paste import PASTES, pasted
+from edge_ad.calibration.shots import VARIATIONS, Own, leaving_out, own_shots, version
 from edge_ad.errors import OptionError
 from edge_ad.images import Picture, picture_hash, read_image, resize_image
 from edge_ad.progress import progress
@@ -70,7 +70,7 @@ def cascade_limits(
     good = _good_pictures(detector, material)
     tried = TIMES * needed(rate)
 
-    def bound_of(ready: Detector, leave: int | None, image: Picture) -> float:
+    def bound_of(ready: Detector, leave: Own, image: Picture) -> float:
         key = f"bound {place} {leave} {picture_hash(image)}"
         return float(cache.get(key, lambda: ready.bound_score(image, name)))
 
@@ -108,23 +108,28 @@ def cascade_limits(
     )
 
 
-def _score(detector: Detector, place: str, leave: int | None, image: Picture, name: str, cache: Cache) -> float:
+def _score(detector: Detector, place: str, leave: Own, image: Picture, name: str, cache: Cache) -> float:
     key = f"cascade {place} {leave} {picture_hash(image)}"
     return float(cache.get(key, lambda: detector.inspect(image, name).score))
 
 
-def _good_pictures(detector: Detector, material: Material) -> list[tuple[Callable[[], Picture], int | None, Detector]]:
-    """Good pictures, each read when called for, with the shot whose prototypes do not count and a detector without.
+def _good_pictures(detector: Detector, material: Material) -> list[tuple[Callable[[], Picture], Own, Detector]]:
+    """Good pictures, each read when called for, with the shots whose prototypes do not count and a detector without.
 
-    Held-out ones; where there are none, the shots, each compared with the prototypes of the others only.
+    Held-out ones; where there are none, the shots, each compared with the prototypes of the others only. Of a shot that
+    has no others, variations.
     """
     size, name = detector.image_size, material.category
 
-    def reader(item: Item) -> Callable[[], Picture]:
-        return lambda: resize_image(read_image(item.path), size)
+    def reader(item: Item, number: int = 0) -> Callable[[], Picture]:
+        return lambda: version(resize_image(read_image(item.path), size), 0, number)
 
     if material.held_out:
-        return [(reader(item), None, detector) for item in material.held_out]
-    shots = list(detector.bundle.category(name).shots or ())
-    leaves = [shots.index(item.hash) if len(shots) > 1 else None for item in material.shots]
-    return [(reader(item), leave, leaving_out(detector, name, leave)) for item, leave in zip(material.shots, leaves)]
+        return [(reader(item), (), detector) for item in material.held_out]
+    found = []
+    for item in material.shots:
+        own = own_shots(detector.bundle, name, item.hash)
+        ready = leaving_out(detector, name, own)
+        numbers = range(1, 1 + VARIATIONS) if own is None else range(1)
+        found += [(reader(item, number), own, ready) for number in numbers]
+    return found

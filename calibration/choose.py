@@ -1,14 +1,16 @@
 """Noise strength λ and fusion weights of a category, chosen without real defects.
 
 Good pictures and synthetic defects in them are scored at every λ of a list; at each, the evidence is kept and every
-combination of fusion weights is tried on it in NumPy. A shot is compared with the prototypes of the other shots only:
-against its own it would have no error at all, and any defect would stand out.
+combination of fusion weights is tried on it in NumPy, each with the level that the inpainting map then has. A shot is
+compared with the prototypes of the other shots only: against its own it would have no error at all, and any defect
+would stand out.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,17 +19,19 @@ from numpy.typing import NDArray
 from edge_ad.bundle import Manifest, Schedule, Weights
 from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.cache import Cache, context
+from edge_ad.calibration.levels import good_levels, has_level
 from edge_ad.calibration.material import Item, Material
 from edge_ad.calibration.measure import settings_of
 from edge_ad.calibration.paste import PASTES, pasted
+from edge_ad.calibration.shots import Own, leaving_out, own_shots
 from edge_ad.calibration.vary import as_good
+from edge_ad.dataset import Sample
 from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.images import Mask, Picture, picture_hash, read_image, read_mask, resize_image, resize_mask
 from edge_ad.metrics import auroc, average_precision
 from edge_ad.progress import progress
 from edge_ad.runtime import Detector
 from edge_ad.runtime.fusion import fused
-from edge_ad.runtime.prototypes import PrototypeBank
 from edge_ad.runtime.schedule import SOLVERS, make_schedule
 
 STRENGTHS = (0.2, 0.3, 0.4, 0.5, 0.6)
@@ -44,13 +48,18 @@ _RESAMPLES = 200
 class Trial:
     """A picture to choose with: uint8 S,S,3. mask: bool S,S of its synthetic defect, None: good.
 
-    leave: the shot whose prototypes do not count, None: all do.
+    leave: the shots whose prototypes do not count.
     """
 
-    name: str
     image: Picture
     mask: Mask | None
-    leave: int | None
+    leave: Own
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others."""
+        mask = "good" if self.mask is None else hashlib.sha256(np.packbits(self.mask).tobytes()).hexdigest()[:16]
+        return f"{self.leave} {picture_hash(self.image)} {mask}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class Found:
 
     objective: float64 λs,weights, the mean of image AUROC and pixel AP, which `auroc` and `ap` hold apart. gain: of the
     best over the present setting, error: its standard error; the present setting stays unless the gain is larger. good,
-    bad: pictures.
+    bad: pictures. level: of the inpainting map with what was chosen; None: that of the bundle holds.
     """
 
     strengths: list[float]
@@ -72,6 +81,7 @@ class Found:
     error: float
     good: int
     bad: int
+    level: float | None = None
 
     @property
     def strength(self) -> float:
@@ -125,42 +135,43 @@ def like(schedule: Schedule, noise: Mapping[str, Any]) -> Callable[[float], Sche
     raise ValueError(f"schedule of {steps} {schedule.solver} steps from {strength:g} was not made by edge-ad export")
 
 
-def sources(material: Material, shots: Sequence[str]) -> tuple[list[tuple[Item, int | None]], set[str]]:
-    """The good pictures to choose with, each with the shot it is, and the hashes of those taken from the held-out ones.
+def sources(bundle: Bundle, material: Material) -> tuple[list[tuple[Item, Own]], set[str]]:
+    """The good pictures to choose with, each with the shots it is, and the hashes of the held-out ones among them.
 
     Shots of the training where the data has any. Otherwise held-out pictures, a quarter of them at most: they must not
     decide on the threshold as well.
     """
     if material.shots:
-        order = {hash_: i for i, hash_ in enumerate(shots)}
         chosen = spaced(material.shots, SOURCES)
-        return [(item, order[item.hash] if len(shots) > 1 else None) for item in chosen], set()
+        return [(item, own_shots(bundle, material.category, item.hash)) for item in chosen], set()
     taken = sorted(material.held_out, key=lambda item: item.hash)[: min(SOURCES, len(material.held_out) // 4)]
-    return [(item, None) for item in taken], {item.hash for item in taken}
+    return [(item, ()) for item in taken], {item.hash for item in taken}
 
 
-def trials(pictures: Sequence[tuple[Item, int | None]], pairs: Sequence[Item], size: int, seed: int = 0) -> list[Trial]:
-    """Good pictures as they are and twice varied, and defects: of `pairs`, else two of every kind pasted into each."""
+def trials(pictures: Sequence[tuple[Item, Own]], pairs: Sequence[Item], size: int, seed: int = 0) -> list[Trial]:
+    """Good pictures as they are and twice varied, and defects: of `pairs`, else two of every kind pasted into each.
+
+    A picture that can be compared with its own prototypes only is not shown as it is, but varied once more.
+    """
     found: list[Trial] = []
-    for number, (item, leave) in enumerate(pictures):
+    for number, (item, own) in enumerate(pictures):
         image = resize_image(read_image(item.path), size)
-        found.append(Trial(f"{item.hash} good", image, None, leave))
-        for again in range(2):
-            rng = np.random.default_rng([seed, number, again])
-            found.append(Trial(f"{item.hash} good {again} {seed}", as_good(image, rng), None, leave))
+        varied = [as_good(image, np.random.default_rng([seed, number, again])) for again in range(3)]
+        good = varied if own is None else [image, *varied[:2]]
+        found += [Trial(one, None, own) for one in good]
         if pairs:
             continue
         for kind in PASTES:
             for again in range(2):
-                spoilt, mask = pasted(image, kind, 1000 * seed + 2 * number + again)
-                found.append(Trial(f"{item.hash} {kind} {number} {again} {seed}", spoilt, mask, leave))
+                below = varied[again] if own is None else image
+                spoilt, mask = pasted(below, kind, 1000 * seed + 2 * number + again)
+                found.append(Trial(spoilt, mask, own))
     for number, item in enumerate(spaced(pairs, PAIRS)):
         original = read_image(item.path)
         assert item.mask is not None  # `pairs_of` takes none without
         mask = resize_mask(read_mask(item.mask, (original.shape[0], original.shape[1])), size)
-        leave = pictures[number % len(pictures)][1]
         if mask.any():
-            found.append(Trial(f"{item.hash} pair {leave}", resize_image(original, size), mask, leave))
+            found.append(Trial(resize_image(original, size), mask, pictures[number % len(pictures)][1]))
     return found
 
 
@@ -182,24 +193,6 @@ def present(manifest: Manifest, category: str, plan: str) -> tuple[Schedule, Wei
     return manifest.schedules[entry.schedules.get(plan, chosen.schedule)], entry.weights.get(plan, chosen.weights)
 
 
-def bank_without(bundle: Bundle, category: str, shot: int) -> PrototypeBank:
-    """The prototypes of all shots but one. BundleError when the bundle does not say which prototype is whose."""
-    entry = bundle.category(category)
-    if entry.prototypes is None or entry.prototype_shots is None:
-        raise BundleError(f'"{bundle.source}" does not say which shot a prototype of {category} is of; export again')
-    rows, origin = bundle.array(entry.prototypes), bundle.array(entry.prototype_shots)
-    if not (origin != shot).any():
-        raise BundleError(f'all prototypes of {category} in "{bundle.source}" are of one shot; train with two or more')
-    return PrototypeBank(rows[origin != shot])
-
-
-def leaving_out(detector: Detector, category: str, shot: int | None) -> Detector:
-    """The detector with the prototypes of one shot left out; the detector itself for None or without prototypes."""
-    if shot is None or detector.bundle.category(category).prototypes is None:
-        return detector
-    return detector.variant(banks={category: bank_without(detector.bundle, category, shot)})
-
-
 def weight_grid(weights: Weights, prototypes: bool) -> list[Weights]:
     """The fusion weights to try: α of eq. 21, and where the prototype error counts, the power of the inpainting map."""
     alphas = sorted({*ALPHAS, weights.alpha})
@@ -210,6 +203,7 @@ def weight_grid(weights: Weights, prototypes: bool) -> list[Weights]:
 def choose(
     detector: Detector,
     category: str,
+    sources: Sequence[tuple[Item, Own]],
     pictures: Sequence[Trial],
     strengths: Sequence[float] | None,
     weights: Sequence[Weights] | None,
@@ -217,7 +211,8 @@ def choose(
 ) -> Found:
     """Score trials at every noise strength with every fusion weight, and take the best.
 
-    strengths, weights: what to try; None keeps the present one. The present setting is always among what is tried.
+    sources: good pictures, on which the inpainting map's level is measured for what is not set yet. strengths, weights:
+    what to try; None keeps the present one. The present setting is always among what is tried.
 
     Raises:
         BundleError: the bundle's noise configuration is missing, so that no other strength can be made.
@@ -226,42 +221,57 @@ def choose(
     """
     manifest, plan = detector.bundle.manifest, detector.plan_name
     if not any(trial.mask is None for trial in pictures) or not any(trial.mask is not None for trial in pictures):
-        raise InputError(f"{category}: nothing to choose with; add its training pictures to DATA, or --lambda keep")
+        raise InputError(
+            f"{category}: nothing to choose with; add its training pictures to DATA, give --pairs whose masks are not "
+            "empty, or --lambda keep --fusion keep"
+        )
     schedule, now = present(manifest, category, plan)
     tried = sorted({*(strengths or ()), schedule.noise_strength})
     grid = list(weights or [])
     if now not in grid:
         grid.append(now)
+    at_present = (schedule.noise_strength, now.alpha, now.reference)
     scores = np.empty((len(tried), len(pictures), len(grid)))
     precision = np.full_like(scores, np.nan)
+    levels: list[list[float | None]] = []
     with progress(f"Choosing for {category}", len(tried) * len(pictures)) as step:
         for i, strength in enumerate(tried):
             varied = with_schedule(manifest, category, plan, schedule_of(detector, manifest, category, strength))
-            place = context(varied, category, plan, grid=[w.vector() for w in grid], **settings_of(detector))
-            detectors: dict[int | None, Detector] = {None: detector.variant(varied)}
+            ready = detector.variant(varied)
+            # the present setting keeps its level: it is what stays if nothing is better
+            same = [(strength, one.alpha, one.reference) == at_present for one in grid]
+            levels.append([None] * len(grid))
+            if has_level(varied, category, plan) and not all(same):
+                measured = good_levels(ready, category, sources, grid, cache)
+                levels[i] = [None if stays else level for stays, level in zip(same, measured)]
+            vectors = [w.vector() for w in grid]
+            place = context(varied, category, plan, grid=vectors, levels=levels[i], **settings_of(detector))
+            detectors = {trial.leave: leaving_out(ready, category, trial.leave) for trial in pictures}
             for k, trial in enumerate(pictures):
-                if trial.leave not in detectors:
-                    detectors[trial.leave] = leaving_out(detectors[None], category, trial.leave)
 
-                def compute(ready: Detector = detectors[trial.leave], t: Trial = trial) -> dict[str, list[float]]:
-                    return _tried(ready, category, t, grid)
+                def compute(
+                    one: Detector = detectors[trial.leave], t: Trial = trial, own: list[float | None] = levels[i]
+                ) -> dict[str, list[float]]:
+                    return _tried(one, category, t, grid, own)
 
-                record = cache.get(f"trial {place} {trial.leave} {picture_hash(trial.image)}", compute)
+                record = cache.get(f"trial {place} {trial.key}", compute)
                 scores[i, k] = record["scores"]
                 if trial.mask is not None:
                     precision[i, k] = record["ap"]
                 step(note=f"λ {strength:g}")
     bad = np.array([trial.mask is not None for trial in pictures])
-    return _best(tried, grid, scores, precision[:, bad], bad, (tried.index(schedule.noise_strength), grid.index(now)))
+    found = _best(tried, grid, scores, precision[:, bad], bad, (tried.index(schedule.noise_strength), grid.index(now)))
+    return replace(found, level=levels[found.best[0]][found.best[1]])
 
 
-def pairs_of(folder_items: Sequence[Any]) -> list[Item]:
+def masked(samples: Sequence[Sample]) -> list[Sample]:
+    """The defective ones with masks among test samples."""
+    return [sample for sample in samples if sample.is_bad and sample.mask is not None]
+
+
+def pairs_of(samples: Sequence[Sample]) -> list[Item]:
     """The defective samples with masks among a category's test samples, as items."""
-    return [
-        Item(sample.path, picture_hash(read_image(sample.path)), sample.mask)
-        for sample in folder_items
-        if sample.is_bad and sample.mask is not None
-    ]
+    return [Item(sample.path, picture_hash(read_image(sample.path)), sample.mask) for sample in masked(samples)]
 
 
 def schedule_of(detector: Detector, manifest: Manifest, category: str, strength: float) -> Schedule:
@@ -280,15 +290,20 @@ def schedule_of(detector: Detector, manifest: Manifest, category: str, strength:
         raise OptionError(f"--lambda {strength:g}: {error}") from error
 
 
-def _tried(detector: Detector, category: str, trial: Trial, grid: Sequence[Weights]) -> dict[str, list[float]]:
+def _tried(
+    detector: Detector, category: str, trial: Trial, grid: Sequence[Weights], own_levels: Sequence[float | None]
+) -> dict[str, list[float]]:
     evidence = detector.evidence(trial.image, category)
     if not all(np.isfinite(evidence[name]).all() for name in ("score_map", "image_maps", "reconstruction_maps")):
         raise BundleError(f"the score of {category} is not a finite number; export the bundle at a higher precision")
     record: dict[str, list[float]] = {"scores": [], "ap": []}
-    for weights in grid:
+    for weights, level in zip(grid, own_levels):
         if detector.bundle.category(category).prototypes is None:
             weights = weights.model_copy(update={"error_power": 0.0, "map_floor": 0.0})
-        score_map, score = fused(evidence, weights, evidence["levels"])
+        levels = evidence["levels"].copy()
+        if level is not None:
+            levels[0] = level
+        score_map, score = fused(evidence, weights, levels)
         record["scores"].append(score)
         if trial.mask is not None:
             # every second pixel, unless the defect would be lost

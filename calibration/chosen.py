@@ -2,17 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from edge_ad.bundle import Manifest
 from edge_ad.calibration import choose as choosing
 from edge_ad.calibration.cache import Cache
-from edge_ad.calibration.material import Material
+from edge_ad.calibration.levels import has_level, set_level
+from edge_ad.calibration.material import Item, Material
 from edge_ad.calibration.outcome import Settings
+from edge_ad.calibration.shots import Own
 from edge_ad.dataset import Dataset
 from edge_ad.errors import InputError
 from edge_ad.runtime import Detector
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a category's noise strength and fusion are to be.
+
+    manifest: with what is set by hand. strengths, alphas: as `Settings` has them, kept where an earlier calibration has
+    chosen. tries: whether several settings are compared. measures: whether what is set by hand needs another level of
+    the inpainting map. sources: good pictures for both; taken: hashes of the held-out ones among them.
+    """
+
+    manifest: Manifest
+    strengths: tuple[float, ...] | None
+    alphas: tuple[float, ...] | None
+    tries: bool
+    measures: bool
+    sources: list[tuple[Item, Own]]
+    taken: set[str]
+
+
+def wish_of(detector: Detector, manifest: Manifest, material: Material, settings: Settings) -> Wish:
+    """What is asked for, and the pictures that it takes. Errors as `choose.schedule_of`."""
+    name, plan = material.category, detector.plan_name
+    earlier = any(one.chosen.get("lambda") for one in manifest.categories[name].calibrations.get(plan, {}).values())
+    strengths = () if settings.strengths is None and earlier else settings.strengths
+    alphas = () if settings.alphas is None and earlier else settings.alphas
+    # one value each is set by hand, nothing is tried
+    tries = strengths is None or len(strengths) > 1 or alphas is None or len(alphas) > 1
+    copy = manifest.model_copy(deep=True)
+    if strengths is not None and len(strengths) == 1:
+        schedule = choosing.schedule_of(detector, manifest, name, strengths[0])
+        copy = choosing.with_schedule(copy, name, plan, schedule)
+    if alphas is not None and len(alphas) == 1:
+        weights = choosing.present(copy, name, plan)[1]
+        if weights.alpha != alphas[0]:
+            copy.categories[name].weights[plan] = weights.model_copy(update={"alpha": alphas[0]})
+    changed = choosing.present(copy, name, plan) != choosing.present(manifest, name, plan)
+    measures = changed and has_level(copy, name, plan)
+    sources, taken = choosing.sources(detector.bundle, material) if tries or measures else ([], set())
+    if tries and not sources:
+        raise InputError(
+            f"{name}: too few images to choose noise strength and fusion with; add the training images or more good "
+            "ones to DATA, or give --lambda keep --fusion keep"
+        )
+    return Wish(copy, strengths, alphas, tries, measures, sources, taken)
+
+
+def check_pairs(pairs: Dataset, name: str, wish: Wish, log: Callable[[str], None]) -> None:
+    """Refuse a data set of synthetic defects without any of a category; say so where nothing is chosen with it."""
+    if not wish.tries:
+        log(f"{name}: --pairs is not used, since noise strength and fusion stay; --lambda 0.2,0.3,0.4 would choose")
+    elif name not in pairs.names or not choosing.masked(pairs[name].test):
+        raise InputError(
+            f"{name}: --pairs {pairs.path} has no defective picture of it with a mask (test/<defect> and "
+            "ground_truth/<defect>); draw some with edge-ad synthesize, or leave out --pairs"
+        )
 
 
 def choose_settings(
@@ -22,65 +81,35 @@ def choose_settings(
     settings: Settings,
     pairs: Dataset | None,
     cache: Cache,
+    log: Callable[[str], None],
 ) -> tuple[choosing.Found | None, Manifest, set[str]]:
     """Choose λ and fusion where that is asked for: what was found, the manifest with it, held-out pictures used up."""
     name, plan = material.category, detector.plan_name
-    entry = manifest.categories[name]
-    earlier = any(one.chosen.get("lambda") for one in entry.calibrations.get(plan, {}).values())
-    strengths = () if settings.strengths is None and earlier else settings.strengths
-    alphas = () if settings.alphas is None and earlier else settings.alphas
-    # one value each is set by hand, nothing is tried
-    if strengths is not None and len(strengths) <= 1 and alphas is not None and len(alphas) <= 1:
-        return None, _by_hand(detector, manifest, name, strengths, alphas), set()
-    manifest = _by_hand(
-        detector,
-        manifest,
-        name,
-        strengths if strengths is not None and len(strengths) == 1 else (),
-        alphas if alphas is not None and len(alphas) == 1 else (),
-    )
+    wish = wish_of(detector, manifest, material, settings)
+    manifest = wish.manifest
+    if wish.measures and wish.sources:
+        set_level(detector, manifest, name, wish.sources, cache)
+    elif wish.measures:
+        log(f"{name}: too few images to measure what the inpainting map reaches on good parts at this λ and α")
+    if not wish.tries:
+        return None, manifest, wish.taken
     weights = choosing.present(manifest, name, plan)[1]
-    pictures, taken = choosing.sources(material, entry.shots or ())
-    if not pictures:
-        raise InputError(
-            f"{name}: too few images to choose noise strength and fusion with; add the training images or more good "
-            "ones to DATA, or give --lambda keep --fusion keep"
-        )
-    tried = choosing.STRENGTHS if strengths is None else strengths if len(strengths) > 1 else None
+    tried = choosing.STRENGTHS if wish.strengths is None else wish.strengths if len(wish.strengths) > 1 else None
     grid = None
-    if alphas is None:
-        grid = choosing.weight_grid(weights, entry.prototypes is not None)
-    elif len(alphas) > 1:
-        grid = [weights.model_copy(update={"alpha": alpha}) for alpha in alphas]
-    synthetic = choosing.pairs_of(pairs[name].test) if pairs is not None and name in pairs.names else []
-    trials = choosing.trials(pictures, synthetic, detector.image_size)
-    found = choosing.choose(detector.variant(manifest), name, trials, tried, grid, cache)
-    return found, _by_hand(detector, manifest, name, (found.strength,), (), found), taken
-
-
-def _by_hand(
-    detector: Detector,
-    manifest: Manifest,
-    name: str,
-    strengths: Sequence[float],
-    alphas: Sequence[float],
-    found: choosing.Found | None = None,
-) -> Manifest:
-    """A copy of the manifest with a category's noise strength and weights set."""
-    plan = detector.plan_name
-    copy = manifest.model_copy(deep=True)
-    if strengths:
-        schedule = choosing.schedule_of(detector, manifest, name, strengths[0])
-        copy = choosing.with_schedule(copy, name, plan, schedule)
-    weights = choosing.present(copy, name, plan)[1]
-    wanted = weights
-    if alphas:
-        wanted = weights.model_copy(update={"alpha": alphas[0]})
-    if found is not None:
-        wanted = found.fusion
-    if wanted != weights:
-        copy.categories[name].weights[plan] = wanted
-    return copy
+    if wish.alphas is None:
+        grid = choosing.weight_grid(weights, manifest.categories[name].prototypes is not None)
+    elif len(wish.alphas) > 1:
+        grid = [weights.model_copy(update={"alpha": alpha}) for alpha in wish.alphas]
+    synthetic = choosing.pairs_of(pairs[name].test) if pairs is not None else []
+    trials = choosing.trials(wish.sources, synthetic, detector.image_size)
+    found = choosing.choose(detector.variant(manifest), name, wish.sources, trials, tried, grid, cache)
+    schedule = choosing.schedule_of(detector, manifest, name, found.strength)
+    manifest = choosing.with_schedule(manifest, name, plan, schedule)
+    if found.fusion != weights:
+        manifest.categories[name].weights[plan] = found.fusion
+    if found.level is not None:
+        manifest.categories[name].levels.by_plan[plan] = found.level
+    return found, manifest, wish.taken
 
 
 def choice_record(
@@ -93,8 +122,7 @@ def choice_record(
 ) -> dict[str, Any]:
     """How λ and fusion were found; the earlier record when they stay as an earlier calibration chose them."""
     if found is not None:
-        synthetic = pairs is not None and name in pairs.names
-        return {**found.record(), "by": "synthetic pairs" if synthetic else "pasted defects"}
+        return {**found.record(), "by": "pasted defects" if pairs is None else "synthetic pairs"}
     if settings.strengths or settings.alphas:
         schedule, weights = choosing.present(manifest, name, detector.plan_name)
         return {"lambda": schedule.noise_strength, "weights": weights.model_dump(mode="json"), "by": "hand"}

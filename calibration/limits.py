@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from edge_ad.calibration.cache import Cache, context
-from edge_ad.calibration.choose import leaving_out
 from edge_ad.calibration.conformal import conformal_threshold, shortage
 from edge_ad.calibration.estimate import fitted_threshold
-from edge_ad.calibration.material import Material
+from edge_ad.calibration.material import Item, Material
 from edge_ad.calibration.measure import Measured, measure_picture, restored, settings_of
 from edge_ad.calibration.operating import cost_threshold, f1_threshold
 from edge_ad.calibration.outcome import Settings
-from edge_ad.calibration.vary import as_good
+from edge_ad.calibration.shots import VARIATIONS, leaving_out, own_shots, version
 from edge_ad.errors import InputError
 from edge_ad.images import read_image
 from edge_ad.progress import progress
@@ -25,13 +22,25 @@ from edge_ad.runtime import Detector
 
 #: Held-out images from which an estimate is made without the shots.
 ENOUGH = 8
-#: Variations of a shot that go into an estimate, beside the shot itself.
-VARIATIONS = 4
+#: Held-out images from which it is made without shots that only their own prototypes are there to compare with.
+LEAST = 3
+
+
+@dataclass(frozen=True)
+class ScoredShot:
+    """A picture of the training in an estimate: its score and those of variations of it.
+
+    alone: it is compared with its own prototypes, since there are no others; the variations count, not the picture.
+    """
+
+    item: Item
+    alone: bool
+    measured: list[Measured]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Thresholds of a category and where they come from. varied: scores of the shots, if an estimate needed them."""
+    """Thresholds of a category and where they come from. varied: the shots, if an estimate needed them."""
 
     rule: Literal["conformal", "estimate", "f1", "cost"]
     threshold: float
@@ -40,7 +49,7 @@ class Limits:
     pixel_promised: float | None
     sentence: str | None
     measured: tuple[float, float] | None
-    varied: list[list[Measured]]
+    varied: list[ScoredShot]
 
 
 def find_limits(
@@ -59,13 +68,13 @@ def find_limits(
     if sentence is not None and settings.require_promise:
         raise InputError(f"{name}: {sentence} (--require-promise; images that λ was chosen with do not count)")
     few = promise is None and len(good) < ENOUGH
-    varied = _from_shots(detector, material, settings.min_area, cache) if few else []
+    varied = _from_shots(detector, material, len(good), settings.min_area, cache) if few else []
     rule: Literal["conformal", "estimate", "f1", "cost"] = settings.rule
     measured, promised = None, None
     if settings.rule == "conformal" and promise is not None:
         threshold, promised = promise.threshold, promise.rate
     elif settings.rule == "conformal":
-        groups = [*([score] for score in scores), *([one.score for one in shot] for shot in varied)]
+        groups = [*([score] for score in scores), *([one.score for one in shot.measured] for shot in varied)]
         rule, threshold = "estimate", fitted_threshold(groups, rate)
     else:
         worse = [one.score for one in bad]
@@ -81,31 +90,34 @@ def find_limits(
     elif pixel_promise is not None:
         pixel, pixel_promised = pixel_promise.threshold, pixel_promise.rate
     else:
-        groups = [*([level] for level in levels), *([one.area_level for one in shot] for shot in varied)]
+        groups = [*([level] for level in levels), *([one.area_level for one in shot.measured] for shot in varied)]
         pixel = fitted_threshold(groups, rate)
     return Limits(rule, threshold, promised, pixel, pixel_promised, sentence, measured, varied)
 
 
-def _from_shots(detector: Detector, material: Material, min_area: float, cache: Cache) -> list[list[Measured]]:
-    """Every shot and some variations of it, scored without the shot's own prototypes where others are left."""
-    shots = list(detector.bundle.category(material.category).shots or ())
-    place = context(
-        detector.bundle.manifest, material.category, detector.plan_name, min_area=min_area, **settings_of(detector)
-    )
-    groups = []
-    with progress(f"Scoring {material.category}'s shots", len(material.shots) * (1 + VARIATIONS)) as step:
-        for item in material.shots:
-            leave = shots.index(item.hash) if len(shots) > 1 else None
-            ready = leaving_out(detector, material.category, leave)
-            image, group = read_image(item.path), []
-            for number in range(1 + VARIATIONS):
-                picture = as_good(image, np.random.default_rng([shots.index(item.hash), number])) if number else image
-                key = f"shot {place} {item.hash} {leave} {number}"
+def _from_shots(
+    detector: Detector, material: Material, held_out: int, min_area: float, cache: Cache
+) -> list[ScoredShot]:
+    """Shots and variations of them, scored without their own prototypes.
+
+    A shot that has no others to be compared with differs from itself by the variations alone, less than parts do: it
+    counts only where there are fewer than `LEAST` held-out images.
+    """
+    name, shots = material.category, list(detector.bundle.category(material.category).shots or ())
+    place = context(detector.bundle.manifest, name, detector.plan_name, min_area=min_area, **settings_of(detector))
+    owned = [(item, own_shots(detector.bundle, name, item.hash)) for item in material.shots]
+    owned = [(item, own) for item, own in owned if own is not None or held_out < LEAST]
+    found = []
+    with progress(f"Scoring {name}'s shots", len(owned) * (1 + VARIATIONS)) as step:
+        for item, own in owned:
+            ready, image, measured = leaving_out(detector, name, own), read_image(item.path), []
+            for number in range(own is None, 1 + VARIATIONS):
+                picture = version(image, shots.index(item.hash), number)
 
                 def compute(d: Detector = ready, p: Any = picture, path: Path = item.path) -> dict[str, Any]:
-                    return measure_picture(d, material.category, p, min_area, str(path))
+                    return measure_picture(d, name, p, min_area, str(path))
 
-                group.append(restored(cache.get(key, compute)))
-                step(note=material.category)
-            groups.append(group)
-    return groups
+                measured.append(restored(cache.get(f"shot {place} {item.hash} {own} {number}", compute)))
+                step(note=name)
+            found.append(ScoredShot(item, own is None, measured))
+    return found

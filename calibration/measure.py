@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache as remembered
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,12 @@ from edge_ad.progress import Step
 from edge_ad.regions import label, region_areas
 from edge_ad.runtime import Detector, Inspection
 from edge_ad.runtime.result import smallest_area
+from edge_ad.runtime.sessions.card import card_capability
 
 Floats = NDArray[np.float32]
+
+# the modules that a provider's sessions may be of, where they are loaded
+_MODULES = {"openvino": ("openvino",), "trt-rtx": ("tensorrt_rtx",), "tensorrt": ("tensorrt", "onnxruntime")}
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,34 @@ def area_level(score_map: Floats, area: int) -> float:
 
 def settings_of(detector: Detector) -> dict[str, Any]:
     """What scores depend on beside bundle and picture, for `cache.context`."""
-    return {"provider": detector.provider, "precision": detector.precision, "seed": detector.seed}
+    return {
+        "provider": detector.provider,
+        "runs_on": runs_on(detector.provider),
+        "precision": detector.precision,
+        "seed": detector.seed,
+    }
+
+
+@remembered
+def runs_on(provider: str) -> str:
+    """The library that runs the graphs, with its version, and the card or processor: scores differ a little with each.
+
+    To be called once a detector with that provider is there.
+    """
+    modules = [name for name in _MODULES.get(provider, ("onnxruntime",)) if name in sys.modules]
+    libraries = [f"{name} {getattr(sys.modules[name], '__version__', '')}".strip() for name in modules]
+    capability = None if provider in ("cpu", "openvino") else card_capability()
+    device = _processor() if capability is None else "card of compute capability {}.{}".format(*capability)
+    return ", ".join([*libraries, device])
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def measure(

@@ -56,7 +56,10 @@ class Change:
 
 @dataclass
 class Outcome:
-    """What came out for one category. sentence: why nothing is promised. coverage: float64 splits,len(RATES)."""
+    """What came out for one category. sentence: why nothing is promised. coverage: float64 splits,len(RATES).
+
+    from_shots: the scores are those of the training's pictures. alone: one of these had only its own prototypes.
+    """
 
     category: str
     threshold: float
@@ -68,6 +71,7 @@ class Outcome:
     from_shots: bool
     left_out: int
     repeated: int
+    alone: bool = False
     measured: tuple[float, float] | None = None
     coverage: NDArray[np.float64] | None = None
     found: Found | None = None
@@ -103,8 +107,7 @@ class Outcome:
                 f"({entry.images} images)"
             )
         if entry.rule == "estimate":
-            source = f"{entry.shots} training images and variations" if entry.shots else f"{entry.images} images"
-            return f"{head}, an ESTIMATE from {source} and no promise: {self.sentence}"
+            return f"{head}, an ESTIMATE from {self._source()} and no promise: {self.sentence}"
         assert self.measured is not None  # rules f1 and cost
         rejects, escapes = self.measured
         name = "best F1" if entry.rule == "f1" else "lowest cost"
@@ -112,6 +115,16 @@ class Outcome:
             f"{head}, {name} on {entry.images} good and {entry.defects} bad images: {100 * rejects:.3g} % false "
             f"rejects and {100 * escapes:.3g} % escapes on these very images"
         )
+
+    def _source(self) -> str:
+        """What an estimate is made from."""
+        entry = self.entry
+        parts = [f"{entry.images} image{'s' * (entry.images != 1)}"] if entry.images else []
+        if self.alone:
+            parts.append("variations of the one training image, which has only its own prototypes to be compared with")
+        elif entry.shots:
+            parts.append(f"{entry.shots} training images and variations")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)

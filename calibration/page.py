@@ -135,7 +135,9 @@ def _titled(title: str, legend: str, svg: str) -> str:
 
 
 def _scores(outcome: Outcome) -> str:
-    kind = "training images, each without its own prototypes" if outcome.from_shots else "good upwards, bad downwards"
+    kind = "good upwards, bad downwards"
+    if outcome.from_shots:
+        kind = f"training images, {'varied' if outcome.alone else 'each without its own prototypes'}"
     svg = histogram(f"{outcome.category}: scores", outcome.good, outcome.bad, outcome.threshold, "threshold")
     return _titled("Scores of the images", kind, svg)
 

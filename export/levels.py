@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from edge_ad.bundle_files import Bundle
+from edge_ad.calibration.levels import highest_map
 from edge_ad.images import read_image
 from edge_ad.runtime.costs import bundle_plan_cost
 from edge_ad.runtime.detector import Detector
-from edge_ad.runtime.fusion import fused
 from edge_ad.runtime.sessions.choose import choose_provider
 
 # beyond this many FLOPs a processor would need many minutes; nano and four shots take about 0.06e12 a picture
@@ -41,14 +39,9 @@ def map_levels(
 
 def highest_maps(detector: Detector, shots: Mapping[str, Sequence[Path]]) -> dict[str, float]:
     """The highest value of S, blurred, on the given pictures of each category; one without pictures is left out."""
-    weights = detector.plan.weights.model_copy(update={"map_power": 1.0, "error_power": 0.0, "map_floor": 0.0})
     found = {}
     for name, paths in shots.items():
-        highest = []
-        for path in paths:
-            evidence = detector.evidence(read_image(path), name)
-            score_map, _ = fused(evidence, weights, np.ones_like(evidence["levels"]))
-            highest.append(float(score_map.max()))
+        highest = [highest_map(detector.evidence(read_image(path), name), detector.plan.weights) for path in paths]
         if highest:
-            found[name] = max(max(highest), 1e-6)
+            found[name] = max(highest)
     return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_ad.calibration.cache import Cache, context
 from edge_ad.calibration.choose import spaced
 from edge_ad.calibration.material import Item, Material
+from edge_ad.calibration.measure import settings_of
 from edge_ad.calibration.paste import PASTES, pasted
 from edge_ad.errors import BundleError
 from edge_ad.images import Picture, read_image
@@ -68,7 +69,7 @@ def compare_bundles(
     correlations = []
     with progress("Comparing with fp32", len(jobs)) as step:
         for category, name, is_bad, item, paste in jobs:
-            places = [context(d.bundle.manifest, category, d.plan_name, seed=d.seed) for d in (plain, quantized)]
+            places = [context(d.bundle.manifest, category, d.plan_name, **settings_of(d)) for d in (plain, quantized)]
 
             def compute(c: str = category, one: Item = item, kind: tuple[str, int] | None = paste) -> list[float]:
                 picture: Picture = read_image(one.path)

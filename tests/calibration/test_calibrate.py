@@ -9,6 +9,8 @@ import pytest
 
 from edge_ad.bundle_files import Bundle, pack, read_manifest, write_manifest
 from edge_ad.calibration.calibrate import CACHE
+from edge_ad.calibration.levels import highest_map
+from edge_ad.calibration.shots import leaving_out
 from edge_ad.cli import run
 from edge_ad.images import read_image
 from edge_ad.runtime import Detector
@@ -119,6 +121,9 @@ def test_shots_alone_give_an_estimate(calibrate, tiny_shots):
     calibration = entry_of(bundle).calibrations["grouped"]["fp32"]
     assert (calibration.rule, calibration.images, calibration.shots) == ("estimate", 0, len(tiny_shots["ring"]))
     assert calibration.monitor is None
+    evidence = json.loads((bundle / calibration.evidence).read_text())
+    shots = [picture for picture in evidence["pictures"] if picture["role"] == "shot"]
+    assert [(len(shot["scores"]), shot["alone"]) for shot in shots] == [(5, False)] * len(tiny_shots["ring"])
 
 
 def test_labelled_defects_choose_best_f1_or_lowest_cost(calibrate):
@@ -141,7 +146,7 @@ def test_regions_have_their_own_threshold_and_least_area(calibrate, tiny_product
     assert all(region.area >= 160 for region in load(bundle).inspect(tiny_product(1), "ring").regions)
 
 
-def test_noise_strength_and_fusion_are_chosen_once_and_by_hand(calibrate, tiny_product):
+def test_noise_strength_and_fusion_are_chosen_once_and_by_hand(calibrate, tiny_product, tiny_shots):
     shots = ("--split", "train")  # nothing else is scored again at every strength
     code, _, bundle, work = calibrate("--lambda", "0.3,0.4", "--fusion", "0,0.3", *shots)
     assert code == 0
@@ -164,6 +169,10 @@ def test_noise_strength_and_fusion_are_chosen_once_and_by_hand(calibrate, tiny_p
     assert list(entry.thresholds["grouped"]) == ["fp32"]
     assert entry.weights["grouped"].alpha == 0.25
     assert read_manifest(bundle).schedules[entry.schedules["grouped"]].noise_strength == 0.7
+    others = [leaving_out(load(bundle), "ring", (i,)) for i in range(len(tiny_shots["ring"]))]
+    seen = [one.evidence(read_image(shot), "ring") for one, shot in zip(others, tiny_shots["ring"], strict=True)]
+    highest = [highest_map(evidence, entry.weights["grouped"]) for evidence in seen]
+    assert entry.levels.by_plan["grouped"] == pytest.approx(max(highest), rel=1e-4)
     assert load(bundle).inspect(tiny_product(1), "ring").threshold is not None
 
 
@@ -183,6 +192,28 @@ def test_pairs_take_the_place_of_pasted_defects(calibrate, ring_data):
     assert code == 0
     chosen = entry_of(bundle).calibrations["grouped"]["fp32"].chosen
     assert (chosen["by"], chosen["bad"]) == ("synthetic pairs", 4)
+
+
+def test_pairs_that_cannot_be_used_are_refused_or_named(calibrate, ring_data, tmp_path):
+    unmasked = tmp_path / "unmasked"
+    shutil.copytree(ring_data, unmasked, ignore=shutil.ignore_patterns("ground_truth"))
+    shutil.copytree(ring_data / "ring", tmp_path / "other" / "bolt")
+    for folder in (unmasked, tmp_path / "other"):
+        code, said, _, _ = calibrate("--lambda", "keep", "--fusion", "0,0.2", "--pairs", str(folder))
+        assert code == 1
+        assert f"--pairs {folder} has no defective picture of it with a mask" in said
+    code, said, _, _ = calibrate(*KEEP, "--pairs", str(unmasked))
+    assert code == 0
+    assert "ring: --pairs is not used" in said
+
+
+def test_a_promise_that_choosing_leaves_too_few_images_for_is_refused_before_any_work(calibrate, measured):
+    # 19 images are needed and 24 are there, but six of them go into the choice
+    code, said, _, work = calibrate("--split", "test", "--false-reject", "0.05", "--require-promise")
+    assert code == 1
+    assert "you gave 18" in said
+    assert "6 more are for choosing" in said
+    assert (work / CACHE).read_bytes() == (measured / "b-calibration" / CACHE).read_bytes()
 
 
 def test_an_interrupted_calibration_leaves_the_bundle_and_goes_on(tiny_bundle, ring_data, tmp_path, monkeypatch):

@@ -1,10 +1,17 @@
+import json
+
 import numpy as np
 import pytest
 
 from edge_ad.bundle import Weights
 from edge_ad.bundle_files import Bundle, read_manifest
-from edge_ad.calibration.choose import _best, bank_without, like, weight_grid, with_schedule
-from edge_ad.calibration.measure import area_level
+from edge_ad.calibration.cache import Cache
+from edge_ad.calibration.choose import Trial, _best, choose, like, schedule_of, weight_grid, with_schedule
+from edge_ad.calibration.levels import set_level
+from edge_ad.calibration.material import Item
+from edge_ad.calibration.measure import area_level, settings_of
+from edge_ad.calibration.shots import bank_without
+from edge_ad.images import resize_image
 from edge_ad.regions import find_regions
 from edge_ad.runtime import Detector
 from edge_ad.runtime.fusion import fused
@@ -51,7 +58,7 @@ def test_a_shot_is_compared_with_the_others_prototypes(detector, tiny_bundle, ti
     from edge_ad.images import read_image
 
     image = read_image(tiny_shots["ring"][0])
-    without = detector.variant(banks={"ring": bank_without(detector.bundle, "ring", 0)})
+    without = detector.variant(banks={"ring": bank_without(detector.bundle, "ring", (0,))})
     assert without.error_map(image, "ring").mean() > 2 * detector.error_map(image, "ring").mean()
     with Bundle.open(tiny_bundle) as bundle:
         entry = bundle.category("ring")
@@ -76,6 +83,45 @@ def test_the_present_setting_stays_unless_another_is_surely_better():
     same = _best([0.2, 0.4], grid, np.zeros((2, 36, 2)), precision[:2], bad, (1, 1))
     assert same.best == (1, 1)
     assert found.record()["curve"][2]["lambda"] == 0.6
+
+
+def test_another_strength_is_judged_by_its_own_level(detector, tiny_shots, tiny_product, tmp_path):
+    """The scores that λ is chosen with are those that the detector will give with it."""
+    item = Item(tiny_shots["ring"][0], "a")
+    image = resize_image(tiny_product(3), detector.image_size)
+    mask = np.zeros(image.shape[:2], bool)
+    mask[20:30, 20:30] = True
+    cache = Cache(tmp_path / "cache.jsonl")
+    pictures = [Trial(image, None, ()), Trial(image, mask, ())]
+    found = choose(detector, "ring", [(item, ())], pictures, (0.6,), None, cache)
+    assert found.strengths == [0.4, 0.6]
+    records = [json.loads(line) for line in cache.path.read_text().splitlines()]
+    scores = [record["value"]["scores"][0] for record in records if record["key"].startswith("trial")]
+    manifest = detector.bundle.manifest
+    other = with_schedule(manifest, "ring", "grouped", schedule_of(detector, manifest, "ring", 0.6))
+    set_level(detector, other, "ring", [(item, ())], cache)
+    assert other.categories["ring"].levels.by_plan != manifest.categories["ring"].levels.by_plan
+    wanted = [one.inspect(image, "ring").score for one in (detector, detector.variant(other))]
+    assert scores[::2] == pytest.approx(wanted, rel=1e-3)
+    assert (found.level is None) == (found.strength == 0.4)
+
+
+def test_what_is_kept_of_a_trial_is_that_of_its_mask(tiny_product):
+    image = tiny_product(1)
+    masks = [None, np.zeros(image.shape[:2], bool), np.ones(image.shape[:2], bool)]
+    keys = {Trial(image, mask, own).key for mask in masks for own in ((), (0,), None)}
+    assert len(keys) == 9
+
+
+def test_what_is_kept_depends_on_version_library_and_machine(detector, monkeypatch):
+    import onnxruntime
+
+    from edge_ad.calibration import cache
+
+    assert settings_of(detector)["runs_on"].startswith(f"onnxruntime {onnxruntime.__version__}, ")
+    before = cache.context(detector.bundle.manifest, "ring", "grouped", **settings_of(detector))
+    monkeypatch.setattr(cache, "__version__", "0.0.1")
+    assert cache.context(detector.bundle.manifest, "ring", "grouped", **settings_of(detector)) != before
 
 
 def test_the_grid_holds_the_present_weights():
