@@ -27,14 +27,14 @@ from edge_ad.export.levels import map_levels
 from edge_ad.export.memory import row_bytes
 from edge_ad.export.onnx import torch_outputs, write_graph, write_reference
 from edge_ad.export.prototypes import BANK_SIZE, bank_rotations, category_arrays
-from edge_ad.export.targets import HALF_TOLERANCE, engine_options, refuse_foreign
+from edge_ad.export.targets import engine_options, refuse_foreign
 from edge_ad.files import atomic_folder
 from edge_ad.images import picture_hash, read_image, resize_image
 from edge_ad.runtime.engines.library import Capability
 from edge_ad.runtime.engines.make import make_engines
 from edge_ad.runtime.plan import PLAN_NAMES, named_plan
 from edge_ad.runtime.schedule import make_schedule
-from edge_ad.runtime.verify import verify_graphs
+from edge_ad.runtime.verify import HALF_TOLERANCE, verify_graphs
 
 # graphs that compute in fp16 when asked to; distances and scores stay in fp32
 HALF_GRAPHS = ("encoder", "denoiser", "decoder")

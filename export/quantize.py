@@ -27,12 +27,12 @@ from edge_ad.export.quantize_scheme import Range, Scheme
 from edge_ad.export.quantize_sensitivity import Choice, SwitchedGraph, choose_layers
 from edge_ad.export.quantize_table import layer_table
 from edge_ad.export.quantize_write import quantized_model, switched_model
-from edge_ad.export.targets import HALF_TOLERANCE, INLINE_LIMIT, refuse_foreign
+from edge_ad.export.targets import INLINE_LIMIT, refuse_foreign
 from edge_ad.files import atomic_folder, link_or_copy, write_text
 from edge_ad.progress import progress
 from edge_ad.runtime import Detector
 from edge_ad.runtime.engines.make import make_engines
-from edge_ad.runtime.verify import verify_graphs
+from edge_ad.runtime.verify import HALF_TOLERANCE, verify_graphs
 
 Log = Callable[[str], None]
 

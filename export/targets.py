@@ -10,8 +10,6 @@ from edge_ad.errors import OptionError
 from edge_ad.runtime.engines.library import LIBRARIES, Capability
 from edge_ad.runtime.engines.make import EngineOptions, checked
 
-#: Largest error against PyTorch in fp32 that verification accepts of a graph in fp16.
-HALF_TOLERANCE = 2e-2
 #: Bytes of weights above which they go into a file beside the graph: protobuf ends at 2 GB.
 INLINE_LIMIT = 1 << 30
 

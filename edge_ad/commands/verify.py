@@ -49,9 +49,11 @@ def command(bundle: Path, provider: str, threads: int | None, as_json: bool) -> 
     failed = [str(row["graph"]) for row in rows if not row["passed"]]
     if as_json:
         listed = [{**asdict(check), "passed": check.passed} for check in engines]
-        click.echo(
-            json.dumps({"files": len(opened.manifest.files), "provider": provider, "graphs": rows, "engines": listed})
+        text = json.dumps(
+            {"files": len(opened.manifest.files), "provider": provider, "graphs": rows, "engines": listed}
         )
+        # null for an error that is infinite, which is no word of JSON
+        click.echo(json.dumps(json.loads(text, parse_constant=lambda _: None)))
     else:
         for line in _lines(engines):
             click.echo(line)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def header_problem(trt: ModuleType, path: Path) -> str | None:
-    """Why this library cannot take the engine: "" where it can, None where the library cannot tell without loading it.
+    """Why this library cannot take the engine: "" where it can, None where it cannot tell, as without a driver.
 
     TensorRT-RTX reads an engine's header without a card; only what concerns the file and its version is looked at.
     """
@@ -18,7 +18,10 @@ def header_problem(trt: ModuleType, path: Path) -> str | None:
             """Nothing: the answer says it all."""
 
     logger = Quiet()
-    runtime = trt.Runtime(logger)
+    try:
+        runtime = trt.Runtime(logger)
+    except TypeError:  # the bindings' way to say that tensorrt cannot use the card
+        return None
     if not hasattr(runtime, "get_engine_validity"):
         return None
     _, diagnostics = runtime.get_engine_validity(path.read_bytes())

@@ -104,7 +104,13 @@ class EngineSession:
         # tensorrt_rtx compiles kernels for the card when they are first used, and captures CUDA graphs by itself
         self._own_graphs = not hasattr(trt, "CudaGraphStrategy")
         self._logger = trt.Logger(trt.Logger.ERROR)
-        self._engine = trt.Runtime(self._logger).deserialize_cuda_engine(path.read_bytes())
+        try:
+            runtime = trt.Runtime(self._logger)
+        except TypeError as error:  # the bindings' way to say that they cannot use the card
+            raise OptionError(
+                f"--provider {entry.library}: {entry.library} {trt.__version__} cannot use this card; update its driver"
+            ) from error
+        self._engine = runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise OptionError(
                 f"--provider {entry.library}: {path.name} cannot be loaded by {entry.library} {trt.__version__}; "

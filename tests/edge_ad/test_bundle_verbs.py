@@ -233,3 +233,23 @@ def test_units():
     assert [seconds(value) for value in (0.0005, 0.0572, 0.57, 1.234, 123.4)] == [
         "0.5 ms", "57.2 ms", "570 ms", "1.23 s", "123.4 s",
     ]  # fmt: skip
+
+
+def test_verify_holds_bf16_to_the_tolerance_of_half_precision(tiny_bundle, capsys):
+    pytest.importorskip("openvino", reason="the openvino extra is not installed")
+    assert run(["verify", str(tiny_bundle), "--provider", "openvino", "--threads", "1", "--json"]) == 0
+    rows = {row["graph"]: row for row in json.loads(capsys.readouterr().out)["graphs"]}
+    assert rows["features"]["tolerance"] == 1e-3
+    assert rows["denoiser"]["tolerance"] in (1e-3, 2e-2)  # as the processor has bf16 or not
+
+
+def test_an_output_of_another_shape_is_null_in_json(copy, capsys):
+    path = copy / "verify" / "compose.npz"
+    with np.load(path) as stored:
+        arrays = {name: array[:-1] if name.startswith("out:") else array for name, array in stored.items()}
+    np.savez(path, **arrays)
+    write_manifest(copy, read_manifest(copy))
+    assert run(["verify", str(copy), "--threads", "1", "--json"]) == 1
+    rows = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["graphs"]
+    assert [row["graph"] for row in rows if row["max_error"] is None] == ["compose"]
+    assert [row["graph"] for row in rows if not row["passed"]] == ["compose"]

@@ -159,6 +159,17 @@ def test_an_engine_of_another_version_is_not_read(tiny_bundle, tmp_path):
     assert "trt-rtx 0.9 built it, this machine has" in checks[0].reason
 
 
+def test_a_library_without_a_driver_reads_nothing(tmp_path):
+    from types import SimpleNamespace
+
+    from edge_ad.runtime.engines.header import header_problem
+
+    def runtime(logger):
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    assert header_problem(SimpleNamespace(ILogger=object, Runtime=runtime), tmp_path) is None
+
+
 @no_card
 def test_without_a_card_every_way_in_says_so(tiny_bundle, tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="needs the trt-rtx extra")
