@@ -7,7 +7,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -155,6 +155,7 @@ def load_base(
             if not local
             else _read(folder / "scheduler" / "scheduler_config.json")
         )
+        card = _card(folder / "edge_ad.json") if local else {}
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         mend = "check the folder" if local else "check the name and the connection, or give a local folder"
@@ -162,7 +163,6 @@ def load_base(
     finally:
         warnings.setLevel(level)
     _check_kind(name, unet, scheduler, channels)
-    card = _read(folder / "edge_ad.json") if local and (folder / "edge_ad.json").is_file() else {}
     for module in (vae, unet, text_encoder):
         module.requires_grad_(False).eval()
     size = int(card.get("image_size", int(unet.config.sample_size) * 8))
@@ -225,10 +225,22 @@ def _check_kind(name: str, unet: Any, scheduler: dict[str, Any], channels: tuple
 
 
 def _read(path: Path) -> dict[str, Any]:
-    value = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} is not a JSON object")
     return value
+
+
+def _card(path: Path) -> dict[str, Any]:
+    """What edge-ad noted beside a base it wrote; empty for any other base. ValueError names what cannot be."""
+    card = _read(path) if path.is_file() else {}
+    size, kind = card.get("image_size", 8), card.get("feature_kind", "b6")
+    if not isinstance(size, int) or size < 8 or kind not in get_args(FeatureKind):
+        raise ValueError(f"{path} is damaged: image_size {size!r}, feature_kind {kind!r}")
+    return card
 
 
 def _json_file(repository: str, name: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -120,6 +120,16 @@ def test_a_missing_part_is_named(part, base_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text", ["{", "[]", "\xff", '{"image_size": "large"}', '{"image_size": null}', '{"feature_kind": "lite2"}']
+)
+def test_a_damaged_card_is_one_sentence(text, base_folder, tmp_path):
+    folder = copy(base_folder, tmp_path)
+    (folder / "edge_ad.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"copy could not be loaded \(.*edge_ad\.json.*\): check the folder"):
+        load_base(str(folder))
+
+
+@pytest.mark.parametrize(
     "name",
     ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
      "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "scheduler/scheduler_config.json"],
