@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -36,7 +38,8 @@ COLUMNS = (
     "inpainted",
     "error",
 )
-
+#: Folders of the pictures among the results.
+HEATMAPS, INPAINTED = "heatmaps", "inpainted"
 
 Verdict = Literal["good", "bad", "undecided"]
 
@@ -120,13 +123,16 @@ class Counts:
         return self.good + self.bad + self.undecided + self.failed
 
 
-def find_jobs(inputs: Sequence[Path], categories: Sequence[str], category: str | None) -> list[Job]:
+def find_jobs(
+    inputs: Sequence[Path], categories: Sequence[str], category: str | None, out: Path | None = None
+) -> list[Job]:
     """The pictures named by files and folders (searched through), each with its category.
 
     Args:
         inputs: picture files and folders.
         categories: what the detector knows.
         category: one for all pictures; None infers it from the folders that a picture lies in (see `infer_category`).
+        out: where `inspect_files` will write; pictures that it wrote there earlier are not found in folders.
 
     Returns:
         One job a picture, in the order of the inputs; a picture named twice comes once.
@@ -140,9 +146,10 @@ def find_jobs(inputs: Sequence[Path], categories: Sequence[str], category: str |
     jobs: list[Job] = []
     seen: set[Path] = set()
     names: set[Path] = set()
+    results = {out.resolve() / name for name in (HEATMAPS, INPAINTED)} if out is not None else set()
     for given in inputs:
         if given.is_dir():
-            paths = list_images(given, recursive=True)
+            paths = [path for path in list_images(given, recursive=True) if not results & {*path.resolve().parents}]
             if not paths:
                 raise InputError(f"{given}: no images found ({', '.join(SUFFIXES)})")
         elif given.exists():
@@ -164,14 +171,14 @@ def find_jobs(inputs: Sequence[Path], categories: Sequence[str], category: str |
 def infer_category(path: Path, categories: Sequence[str]) -> str:
     """The category of a picture by the folders it lies in: the one of `categories` that is a folder's name.
 
-    A detector that knows one category only needs no such folder.
+    A detector that knows one category only needs no such folder. A link's own folders count, not those it leads to.
 
     Raises:
         OptionError: no folder, or folders of several categories, above the picture; it names the choices.
     """
     if len(categories) == 1:
         return categories[0]
-    found = sorted(set(path.resolve().parts[:-1]) & set(categories))
+    found = sorted(set(Path(os.path.abspath(path)).parts[:-1]) & set(categories))
     if len(found) == 1:
         return found[0]
     why = f"its folders name {' and '.join(found)}" if found else "no folder above it is named like a category"
@@ -188,8 +195,8 @@ def inspect_files(
 ) -> Counts:
     """Inspect pictures; write results.jsonl, results.csv, heatmaps/ and, if asked for, inpainted/ into `out`.
 
-    A picture that cannot be read gets a record with its `error`; the others go on. The two tables appear when all is
-    done, each picture as soon as it is.
+    A picture that cannot be read, or gets no score that is a number, has a record with its `error`; the others go on.
+    The two tables appear when all is done, each picture as soon as it is.
 
     Args:
         detector: what decides.
@@ -229,8 +236,14 @@ def _inspect_each(
         except InputError as error:
             yield job, record | {"error": str(error)}
             continue
-        found = detector.inspect(image, job.category, inpainted=inpainted)
-        heatmap = Path("heatmaps") / job.name.with_name(job.name.name + ".png")
+        try:
+            found = detector.inspect(image, job.category, inpainted=inpainted)
+            if not (math.isfinite(found.score) and np.isfinite(found.score_map).all()):
+                raise ValueError("the score is no number")
+        except ValueError as error:
+            yield job, record | {"error": f"{job.path}: cannot be decided: {error}; check the bundle: edge-ad verify"}
+            continue
+        heatmap = Path(HEATMAPS) / job.name.with_name(job.name.name + ".png")
         write_image(out / heatmap, overlay(image, found.score_map, *heat_range(found)))
         record |= {
             "verdict": found.verdict,
@@ -250,7 +263,7 @@ def _inspect_each(
         if reason := getattr(found, "reason", None):
             record["reason"] = reason
         if found.inpainted is not None:
-            picture = Path("inpainted") / job.name.with_name(job.name.name + ".png")
+            picture = Path(INPAINTED) / job.name.with_name(job.name.name + ".png")
             write_image(out / picture, found.inpainted)
             record["inpainted"] = picture.as_posix()
         yield job, record

@@ -17,7 +17,7 @@ REJECTED = 3
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the results.")
 @click.option("--plan", help="One of the bundle's plans; its default otherwise.")
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
-@click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the noise.")
 @click.option(
     "--cascade", is_flag=True, help="Inpaint only what the prototypes leave in doubt; see calibrate --cascade."
 )
@@ -38,7 +38,7 @@ def command(
     """Decide on images with BUNDLE: verdict, score, defect regions and a heatmap for each.
 
     Folders are searched through. The results are OUT/results.jsonl, OUT/results.csv and OUT/heatmaps/. An image that
-    cannot be read is recorded with its error, the others go on, and the exit code is 1.
+    cannot be read or decided is recorded with its error, the others go on, and the exit code is 1.
     """
     from typing import Any
 
@@ -51,7 +51,7 @@ def command(
         if not path.exists():  # told before the bundle is loaded
             raise InputError(f"{path}: no such file or folder")
     detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed, cascade=cascade)
-    jobs = find_jobs(images, detector.categories, category)
+    jobs = find_jobs(images, detector.categories, category, out)
     for name in sorted({job.category for job in jobs} if cascade else ()):
         detector.cascade_limits(name)  # told before anything is inspected
     errors: list[str] = []
@@ -60,7 +60,7 @@ def command(
         def seen(job: Job, record: dict[str, Any]) -> None:
             if "error" in record:
                 errors.append(record["error"])
-            step(note=f"{job.path.name}: {record.get('verdict', 'not read')}")
+            step(note=f"{job.path.name}: {record.get('verdict', 'failed')}")
 
         counts = inspect_files(detector, jobs, out, inpainted=inpainted, seen=seen)
     if len(jobs) == 1 and errors:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -69,10 +70,39 @@ def test_a_crash_leaves_no_half_written_tables(parts_folder, calibrated, tmp_pat
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["heatmaps"]
 
 
+@pytest.mark.parametrize("broken", ["no number", "no map"])
+def test_a_picture_without_a_score_is_recorded_and_the_rest_goes_on(broken, parts_folder, calibrated, tmp_path):
+    mean, deviation = calibrated.statistics["disc"]
+    calibrated.statistics["disc"] = (mean * np.nan if broken == "no number" else mean[:5]), deviation
+    jobs = find_jobs([parts_folder / "disc/test/stain", parts_folder / NAMES[0] / "test/good"], NAMES, None)
+    counts = inspect_files(calibrated, jobs, tmp_path / "out")
+    assert (counts.failed, counts.total) == (5, 11)
+    records = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert records[0]["error"].startswith(f"{jobs[0].path}: cannot be decided: ")
+    assert "verdict" not in records[0]
+    assert len(list((tmp_path / "out" / "heatmaps").iterdir())) == 6
+
+
+def test_results_of_an_earlier_run_are_not_inspected(parts_folder, calibrated, tmp_path):
+    parts = shutil.copytree(parts_folder / "disc" / "test" / "good", tmp_path / "disc")
+    for out in (parts / "out", parts):
+        for _ in range(2):
+            jobs = find_jobs([parts], NAMES, None, out)
+            assert inspect_files(calibrated, jobs, out, inpainted=True).total == 6
+        shutil.rmtree(out / "heatmaps")
+        shutil.rmtree(out / "inpainted")
+    assert find_jobs([parts / "000.png"], NAMES, None, tmp_path)
+
+
 def test_which_category(tmp_path):
     both = tmp_path / "disc" / "plate" / "x.png"
     assert infer_category(tmp_path / "disc" / "test" / "x.png", ["disc", "plate"]) == "disc"
     assert infer_category(tmp_path / "x.png", ["disc"]) == "disc"
+    (tmp_path / "pool" / "plate").mkdir(parents=True)
+    (tmp_path / "pool" / "plate" / "1.png").touch()
+    (tmp_path / "disc").mkdir()
+    (tmp_path / "disc" / "1.png").symlink_to(tmp_path / "pool" / "plate" / "1.png")
+    assert infer_category(tmp_path / "disc" / "1.png", ["disc", "plate"]) == "disc"
     with pytest.raises(OptionError, match="name disc and plate; give --category, one of: disc, plate"):
         infer_category(both, ["disc", "plate"])
     with pytest.raises(OptionError, match=r"no folder above it .* one of: disc, plate"):
