@@ -34,7 +34,7 @@ import click
 @click.option("--ranges-only", is_flag=True, help="Take them and leave thresholds as they are.")
 @click.option("--range-images", default=8, show_default=True, type=click.IntRange(1),
               help="Good images a category to take ranges from.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the noise.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; the library's choice otherwise.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False),
               help="Folder for the page and what was measured.  [default: BUNDLE-calibration]")  # fmt: skip

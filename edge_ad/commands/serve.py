@@ -25,7 +25,7 @@ import click
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
 @click.option("--plan", help="One of the bundles' plans; the default of each otherwise.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the worker.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the noise.")
 @click.option("--cascade", is_flag=True, help="Inpaint only what prototypes leave in doubt; see calibrate --cascade.")
 @click.option("--allow-uncalibrated", is_flag=True, help="Load bundles without thresholds: verdicts stay undecided.")
 @click.option("--max-batch", default=8, show_default=True, type=click.IntRange(1, 64), help="Images in one batch.")

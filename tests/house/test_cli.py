@@ -142,3 +142,17 @@ def test_the_readme_lists_the_verbs_in_order() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     rows = [line.split("`")[1].split()[1] for line in readme.splitlines() if line.startswith("| `edge-ad ")]
     assert rows == list(VERBS)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["inspect", "B", "x.png", "--out", "o"],
+        ["evaluate", "B", "data"],
+        ["calibrate", "B", "data"],
+        ["serve", "B"],
+    ],
+)
+def test_a_negative_seed_is_refused_before_any_work(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*verb, "--seed", "-1"]) == 2
+    assert "'--seed': -1 is not in the range x>=0" in capsys.readouterr().err
