@@ -100,6 +100,8 @@ def _write_graphs(
 
     manifest = bundle.manifest.model_copy(deep=True)
     manifest.engines = {}
+    for entry in manifest.categories.values():
+        entry.thresholds = {}  # of other graphs; calibrations stay, as they say how λ and fusion were chosen
     manifest.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     replaced = {file for name in options.graphs for file in bundle.graph(name).paths}
     gone = {file for engine in bundle.manifest.engines.values() for file in engine.files.values()}

@@ -17,7 +17,7 @@ onnx = pytest.importorskip("onnx", reason="needs the export extra")
 import onnxruntime as ort  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from edge_ad.bundle import Weights  # noqa: E402
+from edge_ad.bundle import Calibration, Weights  # noqa: E402
 from edge_ad.bundle_files import Bundle, read_manifest, write_manifest  # noqa: E402
 from edge_ad.calibration.layers import between_layers, find_layers, kept_by_rule, observed_tensors  # noqa: E402
 from edge_ad.calibration.ranges import bundle_ranges  # noqa: E402
@@ -466,6 +466,24 @@ def test_fp8_and_int8_for_cards_become_engines_without_one(ranged, rings, tmp_pa
     assert export(bundle, tmp_path / "no", rings, "--precision", "fp8", "--target", "trt-rtx", "--sm", "8.6") == 2
     assert "fp8 needs compute capability 8.9" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
+
+
+def test_thresholds_of_other_graphs_decide_nothing(tiny_bundle, tiny_picture, tmp_path):
+    """The denoiser stays in fp32, and so does the precision that thresholds go by."""
+    source, out = shutil.copytree(tiny_bundle, tmp_path / "b"), tmp_path / "c"
+    manifest = read_manifest(source)
+    entry = manifest.categories["ring"]
+    entry.thresholds = {"grouped": {"fp32": 1.0}}
+    chosen = {"lambda": 0.4, "by": "hand"}
+    entry.calibrations = {"grouped": {"fp32": Calibration(rule="f1", created="today", target=0.01, chosen=chosen)}}
+    write_manifest(source, manifest)
+    options = ("--precision", "fp16", "--graphs", "decoder", "--threads", "1")
+    assert run(["export", str(source), "--out", str(out), *options]) == 0
+    before, after = (Detector.load(one, provider="cpu", threads=1) for one in (source, out))
+    assert (before.precision, after.precision) == ("fp32", "fp32")
+    assert before.undecided("ring") is None
+    assert after.inspect(tiny_picture, "ring").verdict == "undecided"
+    assert after.bundle.category("ring").calibrations["grouped"]["fp32"].chosen == chosen
 
 
 def test_fp16_needs_no_ranges(tiny_bundle, tmp_path):
