@@ -134,6 +134,7 @@ def build_bundle(
     from edge_ad.training.perceptual import PerceptualNet, best_available
 
     started = time.perf_counter()
+    schedules, plans = _plans(base, options)
     perceptual = options.perceptual or best_available()
     features = FeatureNet(base.feature_kind, options.features or best_form(base.feature_kind))
     with atomic_folder(out) as folder:
@@ -141,7 +142,6 @@ def build_bundle(
         prompt_shape = np.load(folder / next(iter(categories.values())).prompt, allow_pickle=False).shape
         cases = _cases(base, features, PerceptualNet(perceptual), prompt_shape)
         graphs = _write_graphs(folder, base, cases, options, log)
-        schedules, plans = _plans(base, options)
         manifest = bundles.Manifest(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             base=bundles.BaseModelInfo(name=base.name, licence=base.licence),

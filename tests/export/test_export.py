@@ -134,6 +134,16 @@ def test_impossible_options_are_refused_before_any_work(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_steps_that_a_strength_has_no_room_for_are_refused_before_any_work(tiny_run, tmp_path):
+    from edge_ad.export.pipeline import export_run
+
+    said = []
+    with pytest.raises(OptionError, match="no room for 500 steps"):
+        export_run(tiny_run, tmp_path / "b", log=said.append, steps=500)
+    assert not any(line.startswith(("category", "graph")) for line in said)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_engines_that_cannot_be_built_are_refused_before_any_work(tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="needs the trt-rtx extra")
     from edge_ad.cli import run
