@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--categories", help="Only these, separated by commas; all that data and bundle share otherwise.")
 @click.option("--limit", type=int, help="Test images a category at most, half of them bad.")
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
-@click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the noise.")
 @click.option(
     "--cascade", is_flag=True, help="Inpaint only what the prototypes leave in doubt; see calibrate --cascade."
 )
@@ -87,9 +87,11 @@ def command(
 
 def _record(bundle: Path, result: Evaluation) -> None:
     """Put the metrics into the manifest, in place of those of the same plan, precision and data set."""
+    import shutil
     from datetime import datetime, timezone
 
-    from edge_ad.bundle_files import read_manifest, write_manifest
+    from edge_ad.bundle_files import read_manifest, replaced, write_manifest
+    from edge_ad.files import link_or_copy
 
     settings, summary = result.settings, result.summary()
     entry = {
@@ -102,4 +104,6 @@ def _record(bundle: Path, result: Evaluation) -> None:
     same = ("plan", "precision", "data")
     kept = [old for old in manifest.metrics.get("evaluation", []) if any(old.get(key) != entry[key] for key in same)]
     manifest.metrics["evaluation"] = [*kept, entry]
-    write_manifest(bundle, manifest)
+    with replaced(bundle) as folder:  # whole or not at all: the manifest goes with its hash
+        shutil.copytree(bundle, folder, copy_function=link_or_copy, dirs_exist_ok=True)
+        write_manifest(folder, manifest)
