@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy.py DATA --out WORK --seeds 0,1,2 [--steps 0] [--limit 20] [--plan grouped] [--bare]
 
-Runs and bundles stay in WORK and are taken up again; WORK/accuracy.json and accuracy.md (with
---bare, without prototypes, accuracy-bare) hold the tables.
+Runs and bundles stay in WORK and are taken up again, with the same --steps and --shots only; WORK/accuracy.json and
+accuracy.md (with --bare, without prototypes, accuracy-bare) hold the tables.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from pathlib import Path
 
 import click
 import numpy as np
+from begun import check_begun
 
 from edge_ad.bundle_files import read_manifest, write_manifest
 from edge_ad.dataset import category_names, load_dataset
+from edge_ad.errors import EdgeAdError
 from edge_ad.evaluation import METRICS, evaluate
 from edge_ad.export.pipeline import export_run
 from edge_ad.files import atomic_folder, write_json, write_text
@@ -86,6 +88,7 @@ def main(
     data: Path, out: Path, seeds: str, steps: int | None, shots: int, plan: str, limit: int | None, bare: bool
 ) -> None:
     """Measure DATA for several seeds."""
+    check_begun(out, {"data": str(data), "shots": shots, "steps": steps})
     results = {}
     name = "accuracy-bare" if bare else "accuracy"
     for seed in (int(part) for part in seeds.split(",")):
@@ -96,4 +99,7 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EdgeAdError as error:
+        raise SystemExit(f"accuracy: {error}") from None

@@ -3,13 +3,15 @@
     python benchmarks/precisions.py BUNDLE DATA --out WORK [--per-class 40] [--providers cpu,openvino] [--sm 8.9]
 
 BUNDLE has fp32 graphs and stays as it is. Bundles, ranges and every finished row stay in WORK; the same command goes on
-from there. WORK/precisions.json and precisions.md hold the tables, the second with a line a layer. Accuracy and seconds
-are those of ONNX Runtime (or OpenVINO) on this machine; engines are built for the cards of --sm and their layers listed
-from the graphs they were built of, since a library tells of an engine's own layers only where its card is.
+from there, with more precisions, providers or cards too; another BUNDLE, DATA or setting needs another WORK.
+WORK/precisions.json and precisions.md hold the tables, the second with a line a layer. Accuracy and seconds are those
+of ONNX Runtime (or OpenVINO) on this machine; engines are built for the cards of --sm and their layers listed from the
+graphs they were built of, since a library tells of an engine's own layers only where its card is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from begun import check_begun
 
 from edge_ad.bundle import Manifest
 from edge_ad.bundle_files import Bundle, read_manifest
@@ -160,7 +163,13 @@ def main(
     """Measure BUNDLE in several precisions on the test images of DATA."""
     with Bundle.open(bundle) as opened:
         names = [name for name in category_names(data) if name in opened.manifest.categories]
+        content = opened.manifest.model_dump_json(exclude={"metrics"})
     dataset = load_dataset(data, names, need_test=True)
+    asked = {
+        "manifest": hashlib.sha256(content.encode()).hexdigest()[:16], "data": str(data), "plan": plan,
+        "threads": threads, "range-images": range_images, "check-images": check_images,
+    }  # fmt: skip
+    check_begun(work, asked)
     fp32 = prepared(bundle, work, dataset, range_images, plan, threads)
     common: dict[str, Any] = {"plan": plan, "threads": threads, "images": check_images}
     about = {
@@ -193,7 +202,7 @@ def main(
     if capabilities and installed("trt-rtx"):
         engine_options(("trt-rtx",), capabilities, 1)  # refused before the work
         for precision in ("int8", "fp8"):
-            name = f"{precision}-engines"
+            name = f"{precision}-engines-{sm}"
             folders[name] = made(name, precision, targets=("trt-rtx",), capabilities=capabilities)
             results["engines"].update(engine_row(folders[name]))
             written()
