@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -28,6 +29,17 @@ BACKGROUND = 128
 #: A 16-bit picture with no pixel above this is taken for a 12-bit one.
 MAX_12_BIT = 4095
 
+# How 16-bit colour may lie in a file, and how it has to be read for the low bytes: in the other order, and grey with
+# alpha, of which Pillow knows one order only, as four channels of one byte.
+_LOW_BYTES = {
+    "LA;16B": "RGBA",
+    **{
+        f"{kind};16{order}": f"{kind};16{other}"
+        for kind in ("RGB", "RGBX", "RGBA")
+        for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
+    },
+}
+
 # Pillow reports a decompression bomb by a warning; making it an error changes a process-wide list for that moment.
 _OPENING = threading.Lock()
 
@@ -38,8 +50,8 @@ def read_image(path: str | Path) -> Picture:
     - EXIF orientation is applied; of several frames the first is read.
     - Grey, 1-bit, palette, CMYK, YCbCr and Lab are converted to RGB.
     - Transparent pixels are composited on mid-grey (`BACKGROUND`).
-    - 16-bit grey is scaled from 0..65535, or from 0..4095 if no pixel is above 4095 (a 12-bit camera's file: a true
-      16-bit picture that dark would be black). The scale never depends on a picture's own brightest pixel.
+    - 16-bit grey and colour is scaled from 0..65535, or from 0..4095 if no pixel is above 4095 (a 12-bit camera's
+      file: a true 16-bit picture that dark would be black). The scale never depends on a picture's own brightest pixel.
     - Floating-point pixels must lie in 0..1.
 
     Args:
@@ -163,14 +175,14 @@ def list_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
 def _open(source: Path | io.BytesIO, name: Path) -> Image.Image:
     """Decode, with every failure turned into an InputError that names the file."""
     try:
-        with _OPENING, warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(source)
-        with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            image.load()
-            return image
+        image, layout = _load(source)
+        if layout:
+            low = np.asarray(_load(source, low_bytes=True)[0])
+            low = low[:, :, 1:2] if layout == "LA;16B" else low[:, :, :3]
+            image.paste(Image.fromarray(_colour_8_bit(np.asarray(image), low, name)))
+        return image
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except IsADirectoryError:
@@ -183,6 +195,46 @@ def _open(source: Path | io.BytesIO, name: Path) -> Image.Image:
         raise InputError(f"{name}: is not an image that can be read; save it as PNG or JPEG") from None
     except Exception as error:  # decoders raise anything from struct.error to KeyError on damaged files
         raise InputError(f"{name}: the image is damaged or cut off ({_reason(error)}); save it again") from error
+
+
+def _load(source: Path | io.BytesIO, *, low_bytes: bool = False) -> tuple[Image.Image, str]:
+    """The decoded picture, and how its 16-bit colour lies in the file, a key of `_LOW_BYTES`; "" for other pictures.
+
+    Of 16-bit colour Pillow keeps the high bytes; low_bytes: the low ones instead.
+    """
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = Image.open(source)
+    with image:
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        tags = getattr(image, "tag_v2", {})  # of a TIFF: its planes, and the bits of each
+        if tags.get(284) == 2 and max(tags.get(258, (8,))) > 8:
+            raise InputError("Pillow misreads 16-bit colour in planes of their own; save it interleaved, or as PNG")
+        tiles = getattr(image, "tile", [])
+        layout = _layout(tiles[0]) if tiles else ""
+        if low_bytes:
+            image.tile = [_for_low_bytes(tile) for tile in tiles]
+        image.load()
+        return image, layout
+
+
+def _layout(tile: Any) -> str:
+    """How a tile's 16-bit colour lies in the file; its decoder is told so by its only or first argument."""
+    first = tile[3][0] if isinstance(tile[3], tuple) and tile[3] else tile[3]
+    return first if isinstance(first, str) and first in _LOW_BYTES else ""
+
+
+def _for_low_bytes(tile: Any) -> Any:
+    low = _LOW_BYTES[_layout(tile)]
+    changed = (*tile[:3], (low, *tile[3][1:]) if isinstance(tile[3], tuple) else low)
+    return tile._make(changed) if hasattr(tile, "_make") else changed  # named from Pillow 11 on
+
+
+def _colour_8_bit(high: NDArray[np.uint8], low: NDArray[np.uint8], name: Path) -> Picture:
+    """High and low bytes of 16-bit colour, H,W,3 or H,W,4 with alpha, as 8-bit: colours scaled as `_8_bit` says."""
+    values = high[:, :, :3].astype(np.uint16) << 8 | low
+    return np.concatenate([_8_bit(values, name), high[:, :, 3:]], axis=2)
 
 
 def _reason(error: Exception) -> str:
@@ -206,7 +258,7 @@ def _has_alpha(image: Image.Image) -> bool:
 def _to_rgb(image: Image.Image, name: Path) -> Picture:
     image = _orient(image)
     if image.mode.startswith("I") or image.mode == "F":
-        grey = _grey_8_bit(np.asarray(image), name)
+        grey = _8_bit(np.asarray(image), name)
         return np.repeat(grey[:, :, None], 3, axis=2)
     try:
         if _has_alpha(image):
@@ -218,8 +270,8 @@ def _to_rgb(image: Image.Image, name: Path) -> Picture:
         raise InputError(f"{name}: pixels of kind {image.mode} cannot be shown as RGB; save it as PNG") from error
 
 
-def _grey_8_bit(values: NDArray[Any], name: Path) -> Picture:
-    """16-bit, 32-bit or floating-point grey H,W to uint8 H,W by a fixed range; see `read_image`."""
+def _8_bit(values: NDArray[Any], name: Path) -> Picture:
+    """16-bit, 32-bit or floating-point values to uint8 of the same shape by a fixed range; see `read_image`."""
     if values.dtype.kind == "f":
         if not np.all((values >= 0) & (values <= 1)):  # NaN fails too
             raise InputError(f"{name}: floating-point pixels must lie in 0..1; save it as 8- or 16-bit")

@@ -97,6 +97,52 @@ def test_12_bit_grey_in_a_16_bit_file(tmp_path):
     assert dark.max() == 64  # the same scale for a darker picture from the same camera
 
 
+DEEP = RNG.integers(0, 65536, (20, 30, 4), dtype=np.uint16)
+
+
+def scaled(values, top):
+    return np.rint(values.astype(np.float32) * np.float32(255 / top))
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def deep_png(values):
+    """A 16-bit PNG of 2 (grey and alpha), 3 or 4 channels, which Pillow does not write."""
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, {2: 4, 3: 2, 4: 6}[values.shape[2]], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+@pytest.mark.parametrize(("depth", "top"), [(1, 65535), (16, 4095)])
+def test_16_bit_colour_is_scaled_as_grey_is(depth, top):
+    values = DEEP // depth
+    colours = scaled(values[:, :, :3], top)
+    np.testing.assert_array_equal(decode_image(deep_png(values[:, :, :3])), colours)
+    alpha = (values[:, :, 3:] >> 8) / 255
+    shown = decode_image(deep_png(values))
+    assert np.abs(shown - (colours * alpha + BACKGROUND * (1 - alpha))).max() <= 0.5
+    grey = decode_image(deep_png(values[:, :, [0, 3]]))
+    grey_top = 65535 if values[:, :, 0].max() > 4095 else 4095
+    assert np.abs(grey - (scaled(values[:, :, :1], grey_top) * alpha + BACKGROUND * (1 - alpha))).max() <= 0.5
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_16_bit_colour_in_tiff(order, compression, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    values = DEEP[:, :, :3] // 16
+    options = {"photometric": "rgb", "byteorder": order, "compression": compression}
+    tifffile.imwrite(tmp_path / "x.tif", values, **options)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif"), scaled(values, 4095))
+    planes = np.ascontiguousarray(values.transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "planes.tif", planes, planarconfig="separate", **options)
+    with pytest.raises(InputError, match=r"planes\.tif: .* save it interleaved"):
+        read_image(tmp_path / "planes.tif")
+
+
 def test_32_bit_and_float_grey(tmp_path):
     wide = (GREY.astype(np.int32) * 257) & 0xFFFF
     np.testing.assert_array_equal(read_image(save(tmp_path, wide, "i.tif"))[:, :, 0], GREY)
@@ -176,9 +222,6 @@ def test_a_truncated_file(tmp_path, suffix):
 
 
 def test_a_decompression_bomb_is_refused_before_decoding(tmp_path):
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     for side in (9_700, 60_000):  # Pillow warns at the first size and raises at the second
         header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
         data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
