@@ -59,10 +59,15 @@ class Metrics:
         self._scores.labels(*place).observe(decision.score)
         if decision.normalised is not None:
             self._normalised.labels(*place).observe(decision.normalised)
-        if decision.drift is not None:
-            self._drift.labels(*place).set(decision.drift)
         for stage, seconds in decision.times.items():
             self._stages.labels(stage).observe(seconds)
+
+    def drift(self, product: str, category: str, changed: bool | None) -> None:
+        """Whether a product's pictures of a category have changed; None when nothing is known any more."""
+        if changed is None:
+            self._drift.remove(product, category)
+        else:
+            self._drift.labels(product, category).set(changed)
 
     def refused(self, reason: str) -> None:
         """Count an image that got no decision."""

@@ -18,8 +18,9 @@ class Source(Protocol):
     async def run(self, station: Station, stop: asyncio.Event) -> None:
         """Bring images to `station.inspect` until `stop` is set, then return.
 
-        It starts when the station is ready. Overloaded is the sign to wait. A source that raises is logged and started
-        again after a pause. `Station.recorded(source)` tells whether an image was decided on before a crash.
+        It starts when the station is ready. Overloaded is the sign to wait. A source that raises is logged, told as
+        failing, and started again after a pause; one that goes on although nothing comes may say so itself, by an
+        attribute `failing`. `Station.recorded(source)` tells whether an image was decided on before a crash.
         """
 
 

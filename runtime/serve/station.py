@@ -83,7 +83,7 @@ class Station:
         self._sources = list(sources)
         self._sinks = list(sinks)
         self._supervisor = Supervisor(options, self._worker_changed, self._product_lost)
-        self._shelf = Shelf(self._supervisor, options.bundle_folders, lambda: self._changed("products"))
+        self._shelf = Shelf(self._supervisor, options.bundle_folders, self._products_changed)
         self._batches = Batches(options.max_batch, options.max_delay)
         self._dispatcher = Dispatcher(self._batches, self._supervisor, self.metrics, options.worker_timeout)
         self._hub = Hub()
@@ -94,11 +94,12 @@ class Station:
         self._lock: IO[bytes] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._source_tasks: dict[str, asyncio.Task[None]] = {}
+        self._failing: set[str] = set()  # sources that wait for, or have just had, another start
         self._open: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._uploads = 0
         self._counts = DayCounts(time.time(), {})
-        self._drift: dict[str, dict[str, Any]] = {}
+        self._drift: dict[tuple[Product, str], dict[str, Any]] = {}
         self._stopping = asyncio.Event()
         self._started = time.time()
         self._ready = False
@@ -106,8 +107,8 @@ class Station:
 
     @property
     def ready(self) -> bool:
-        """Whether an image would be inspected now: started, warm, worker up, not stopping."""
-        return self._ready and self._supervisor.is_up and not self._stopping.is_set()
+        """Whether an image would be inspected now: started, warm, worker up, a product loaded, not stopping."""
+        return self._ready and self._supervisor.is_up and bool(self._shelf.products) and not self._stopping.is_set()
 
     @property
     def products(self) -> Mapping[str, Product]:
@@ -212,7 +213,8 @@ class Station:
         if self._stopping.is_set():
             raise Overloaded("the station is stopping", 5.0)
         if not self.ready:
-            raise Overloaded("the station is not ready yet", 2.0)
+            up = self._ready and self._supervisor.is_up
+            raise Overloaded("no product is loaded" if up else "the station is not ready yet", 2.0)
         if self._waiting >= self.options.queue:
             wait = max(0.1, self._waiting * self._dispatcher.seconds_an_image)
             raise Overloaded(f"the queue is full ({self.options.queue} images wait)", wait)
@@ -281,8 +283,12 @@ class Station:
             if request.answer.done():
                 return
             request.closing = True
-            await self.records.add(decision, kept)
-            self._tell(decision, result["drift"])
+            try:
+                await self.records.add(decision, kept)
+            except EdgeAdError:
+                request.closing = False  # its pictures go
+                raise
+            self._tell(decision, request.product, result["drift"])
             if not request.answer.done():
                 request.answer.set_result(decision)
         except EdgeAdError as error:
@@ -322,13 +328,14 @@ class Station:
             request.waiting = False
             self._waiting -= 1
 
-    def _tell(self, decision: Decision, drift: dict[str, Any] | None) -> None:
+    def _tell(self, decision: Decision, product: Product, drift: dict[str, Any] | None) -> None:
         self._counts.add(time.time(), decision.category, decision.verdict)
-        if drift is not None:
-            before = self._drift.get(decision.category, {"changed": False})
-            self._drift[decision.category] = {"product": decision.product, **drift}
+        if drift is not None and self._shelf.products.get(product.name) is product:  # not replaced meanwhile
+            before = self._drift.get((product, decision.category), {"changed": False})
+            self._drift[product, decision.category] = drift
+            self.metrics.drift(product.name, decision.category, drift["changed"])
             if drift["changed"] != before["changed"]:
-                log("drift", level="warning", category=decision.category, **drift)
+                log("drift", level="warning", product=product.name, category=decision.category, **drift)
                 self._changed("drift")
         self.metrics.decided(decision)
         log(
@@ -366,9 +373,17 @@ class Station:
         """Take a product out; images of it that wait are still inspected. Raises BundleError for an unknown one."""
         self._shelf.remove(name)
 
+    def _products_changed(self) -> None:
+        for product, category in list(self._drift):
+            if self._shelf.products.get(product.name) is not product:
+                del self._drift[product, category]
+                self.metrics.drift(product.name, category, None)
+        self._changed("products")
+
     def _product_lost(self, product: Product, reason: str) -> None:
         log("product lost", level="error", product=product.name, reason=reason)
         self._shelf.lost(product)
+        self._products_changed()
         for job in self._batches.clear():
             if job.product is product:
                 job.fail(InspectionFailed(f"the bundle could not be loaded again: {reason}"))
@@ -401,6 +416,9 @@ class Station:
     def status(self) -> dict[str, Any]:
         """What the station is and does; plain values, fit for JSON, no paths and no secrets."""
         self._counts.roll(time.time())
+        drift: dict[str, dict[str, dict[str, Any]]] = {}
+        for (product, category), found in self._drift.items():
+            drift.setdefault(category, {})[product.name] = found
         return {
             "version": __version__,
             "ready": self.ready,
@@ -409,10 +427,17 @@ class Station:
             "products": [product.summary() for _, product in sorted(self._shelf.products.items())],
             "counts": {"since": utc_text(self._counts.since), **self._counts.summary()},
             "queue": {"length": self._waiting, "limit": self.options.queue},
-            "drift": {category: bool(drift["changed"]) for category, drift in self._drift.items()},
-            "drift_details": dict(self._drift),
+            "drift": {category: any(one["changed"] for one in found.values()) for category, found in drift.items()},
+            "drift_details": drift,
             "worker": {"up": self._supervisor.is_up, "restarts": self._supervisor.restarts},
-            "sources": {name: {"running": not task.done()} for name, task in self._source_tasks.items()},
+            "sources": {
+                source.name: {
+                    "running": not self._source_tasks[source.name].done(),
+                    "failing": self._is_failing(source),
+                }
+                for source in self._sources
+                if source.name in self._source_tasks
+            },
             "sinks": {
                 outbox.sink.name: {"failing": outbox.failing, "failures": outbox.failures} for outbox in self._outboxes
             },
@@ -428,7 +453,7 @@ class Station:
         while True:
             await asyncio.sleep(_TICK)
             status = self.status()
-            now = (status["counts"], status["queue"], status["ready"], status["sinks"])
+            now = (status["counts"], status["queue"], status["ready"], status["sinks"], status["sources"])
             if now != told:
                 told = now
                 self._hub.publish(State(reason="counts", status=status))
@@ -437,15 +462,25 @@ class Station:
                 await self.records.save_cursors()
 
     async def _run_source(self, source: Source) -> None:
+        loop = asyncio.get_running_loop()
         pause = _SOURCE_PAUSES[0]
         while not self._stopping.is_set():
+            began = loop.time()
+            sound = loop.call_later(pause, self._failing.discard, source.name)
             try:
                 await source.run(self, self._stopping)
                 return
             except Exception as error:  # a source's failures are its own
+                sound.cancel()
+                if loop.time() - began > pause:
+                    pause = _SOURCE_PAUSES[0]
+                self._failing.add(source.name)
                 log("source failed", level="error", source=source.name, reason=str(error), pause_s=pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _SOURCE_PAUSES[1])
+
+    def _is_failing(self, source: Source) -> bool:
+        return source.name in self._failing or getattr(source, "failing", False)
 
     # the end
 

@@ -422,6 +422,24 @@ def test_a_camera_on_a_clock(running, video: Path) -> None:
     assert {(one.category, one.width, one.height) for one in found} == {("ring", 96, 64)}
 
 
+def test_a_camera_that_brings_nothing_is_told(running) -> None:
+    pytest.importorskip("cv2", reason="needs the camera extra")
+    stream = Stream()
+    address = f"http://127.0.0.1:{stream.port}/live.mjpg"
+    idle = CameraSource(Camera("idle", address, pause=0.2), category="ring")  # waits for triggers
+    clocked = CameraSource(Camera("told", address, pause=0.2), category="ring", every=0.2)
+    wrong = CameraSource(Camera("wrong", address, pause=0.2), category="bolt", every=0.2)
+    with running.source(idle), running.source(clocked), running.source(wrong):
+        until(lambda: len(running.records("told")) >= 1)
+        until(lambda: wrong.failing)  # there is no such category
+        assert not idle.failing
+        stream.stop()
+        until(lambda: idle.failing and clocked.failing)
+        again = Stream(stream.port)
+        until(lambda: not idle.failing and not clocked.failing)
+        again.stop()
+
+
 def test_a_password_goes_into_the_address_only() -> None:
     assert address_with("rtsp://op@cam:554/s1", "p@ss/word") == "rtsp://op:p%40ss%2Fword@cam:554/s1"
     assert address_with("rtsp://cam/s1", "secret") == "rtsp://cam/s1"

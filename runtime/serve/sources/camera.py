@@ -40,6 +40,7 @@ class Camera:
 
     def __init__(self, name: str, address: str | int, *, password: str | None = None, pause: float = FIRST_PAUSE):
         self.name = name
+        self.lost = False  # no connection; set by the thread
         self._address = address
         self._password = password
         self._pause = pause
@@ -98,7 +99,7 @@ class Camera:
                 return
             if frames and self._is_file():
                 continue
-            failures = 1 if frames else failures + 1
+            failures, self.lost = 1 if frames else failures + 1, True
             if failures == 1:
                 log("camera lost", level="warning", source=self.name)
             self._stop.wait(min(LONGEST_PAUSE, self._pause * 2.0 ** min(failures - 1, 10)))
@@ -119,6 +120,7 @@ class Camera:
                 break
             frames += 1
             if frames == 1:
+                self.lost = False
                 log("camera connected", source=self.name)
             if wanted:
                 good, frame = capture.retrieve()
@@ -152,6 +154,12 @@ class CameraSource:
         self._category = category
         self._product = product
         self._every = every
+        self._complaint = ""  # why the last picture was not inspected
+
+    @property
+    def failing(self) -> bool:
+        """Whether the camera is lost, or its last picture could not be inspected."""
+        return self._camera.lost or bool(self._complaint)
 
     async def run(self, station: Station, stop: asyncio.Event) -> None:
         """Run the camera until `stop` is set."""
@@ -160,7 +168,7 @@ class CameraSource:
             if self._every is None:
                 await stop.wait()
                 return
-            due, complaint = time.monotonic(), ""
+            due = time.monotonic()
             while not await stopped_within(stop, due - time.monotonic()):
                 due = max(due + self._every, time.monotonic())
                 try:
@@ -169,11 +177,11 @@ class CameraSource:
                 except Overloaded:
                     log("picture skipped", level="warning", source=self.name, reason="the station is busy")
                 except EdgeAdError as error:
-                    if str(error) != complaint:  # once, not at every picture
+                    if str(error) != self._complaint:  # once, not at every picture
                         log("no inspection", level="error", source=self.name, reason=str(error))
-                    complaint = str(error)
+                    self._complaint = str(error)
                 else:
-                    complaint = ""
+                    self._complaint = ""
         finally:
             await asyncio.to_thread(self._camera.stop)
 

@@ -16,12 +16,12 @@ export function alarmsOf(connection, status, heard) {
   if (connection === "lost") add("bad", "alarmLost", { time: heard ? moment(heard) : text("none") });
   if (!status) return found;
   const sinks = Object.entries(status.sinks ?? {}).filter(([, sink]) => sink.failing).map(([name]) => name);
-  const sources = Object.entries(status.sources ?? {}).filter(([, source]) => !source.running).map(([name]) => name);
+  const sources = Object.entries(status.sources ?? {}).filter(([, source]) => !source.running || source.failing).map(([name]) => name);
   const drifting = Object.entries(status.drift ?? {}).filter(([, differs]) => differs).map(([name]) => name);
   if (status.draining) add("bad", "alarmDraining");
   else if (status.worker && !status.worker.up) add("bad", "alarmWorker");
-  else if (!status.ready) add("bad", "alarmNotReady");
   else if (!status.products.length) add("bad", "alarmProducts");
+  else if (!status.ready) add("bad", "alarmNotReady");
   if (status.queue.length >= FULL * status.queue.limit) add("warn", "alarmQueue", status.queue);
   if (drifting.length) add("warn", "alarmDrift", { categories: drifting.join(", ") });
   if (sources.length && !status.draining) add("warn", "alarmSource", { sources: sources.join(", ") });

@@ -92,8 +92,8 @@ const STRINGS = {
   alarmQueue: "Parts are waiting: {length} of {limit} places are taken. Slow down the line or inspect fewer pictures.",
   alarmDrift: "The pictures of {categories} look different from those at calibration. Check light, lens and camera.",
   alarmSink: "Results do not reach {sinks}. They are kept and sent later.",
-  alarmSource: "No pictures come from {sources}: it has stopped.",
-  alarmProducts: "No product is loaded.",
+  alarmSource: "Nothing comes from {sources}. See whether it is there and connected; the station's log says more.",
+  alarmProducts: "No product is loaded: no part is inspected.",
 
   // history
   category: "Category",

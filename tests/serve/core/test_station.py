@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from edge_ad.bundle import Calibration, Monitor
 from edge_ad.bundle_files import read_manifest, write_manifest
 from edge_ad.errors import InputError
-from edge_ad.runtime.serve.decision import Decision, Expired, Overloaded, WorkerDied
+from edge_ad.runtime.serve.decision import Decision, Expired, InspectionFailed, Overloaded, WorkerDied
 from edge_ad.runtime.serve.decoding import NotAnImage, TooManyPixels
 from edge_ad.runtime.serve.options import StationOptions
 from edge_ad.runtime.serve.station import Station
@@ -49,9 +50,11 @@ class Belt:
     def __init__(self) -> None:
         self.starts = 0
         self.decisions: list[Decision] = []
+        self.told: list[bool] = []
 
     async def run(self, station: Station, stop: asyncio.Event) -> None:
         self.starts += 1
+        self.told.append(station.status()["sources"][self.name]["failing"])
         if self.starts == 1:
             raise OSError("the camera is not there")
         for i in range(2):
@@ -93,14 +96,15 @@ def test_the_life_of_a_station(watched: Path, tmp_path: Path, monkeypatch) -> No
         try:
             while len(shelf.got) < 2:
                 await asyncio.sleep(0.05)
-            assert belt.starts == 2
+            assert belt.told == [False, True]
+            assert station.status()["sources"] == {"belt": {"running": True, "failing": False}}
             assert shelf.got == belt.decisions
             assert await station.recorded("belt:1") == belt.decisions[1]
             assert await station.recorded("belt:2") is None
             # the monitor needs two pictures, and then says that the light has changed
             assert [one.drift for one in belt.decisions] == [False, True]
             assert station.status()["drift"] == {"ring": True}
-            assert "camera or the light" in station.status()["drift_details"]["ring"]["message"]
+            assert "camera or the light" in station.status()["drift_details"]["ring"]["line"]["message"]
             for one in belt.decisions:  # a region that counts covers a third of the picture
                 assert all(region.area >= 2000 for region in one.regions)
             told: list[Decision] = []
@@ -141,6 +145,85 @@ def test_the_life_of_a_station(watched: Path, tmp_path: Path, monkeypatch) -> No
         assert shelf.closed
         with pytest.raises(Overloaded, match="stopping"):
             await station.inspect(image, "ring")
+
+    asyncio.run(story())
+
+
+def test_drift_is_of_a_product_and_goes_with_it(watched: Path, calibrated: Path, tmp_path: Path) -> None:
+    shutil.copytree(calibrated, tmp_path / "plain")
+    shutil.copytree(watched, tmp_path / "calm")
+    manifest = read_manifest(tmp_path / "calm")
+    for about in manifest.categories["ring"].calibrations.values():
+        assert about["fp32"].monitor is not None
+        about["fp32"].monitor = about["fp32"].monitor.model_copy(update={"limit": 1e9})
+    write_manifest(tmp_path / "calm", manifest)
+    options = StationOptions(tmp_path / "records", provider="cpu", threads=1, max_batch=1, bundle_folders=(tmp_path,))
+    image = np.zeros((70, 90, 3), np.uint8)
+
+    async def story() -> None:
+        station = Station(options, {"line": watched, "calm": tmp_path / "calm"})
+        await station.start()
+        try:
+            events = station.subscribe()
+            for product in ("line", "calm") * 3:
+                await station.inspect(image, "ring", product=product, deadline_s=60)
+            station._changed("enough")
+            reasons: list[str] = []
+            while "enough" not in reasons:
+                event = await anext(events)
+                reasons += [] if isinstance(event, Decision) else [event.reason]
+            assert reasons.count("drift") == 1
+            assert station.status()["drift"] == {"ring": True}
+            assert 'edge_ad_drift{category="ring",product="line"} 1.0' in station.metrics.text().decode()
+            await station.load_product("line", "plain")  # it has no monitor
+            assert station.status()["drift"] == {"ring": False}
+            assert 'edge_ad_drift{category="ring",product="line"}' not in station.metrics.text().decode()
+            await station.remove_product("calm")
+            assert station.status()["drift"] == {}
+            assert station.ready
+            await station.remove_product("line")
+            assert not station.ready
+            with pytest.raises(Overloaded, match="no product"):  # a folder's pictures wait for one
+                await station.inspect(image, "ring")
+        finally:
+            await station.close()
+
+    asyncio.run(story())
+
+
+def test_what_cannot_be_decided_or_recorded_fails_alone(watched: Path, tmp_path: Path) -> None:
+    blind = tmp_path / "blind"
+    shutil.copytree(watched, blind)
+    manifest = read_manifest(blind)
+    prompt = np.load(blind / manifest.categories["weave"].prompt)
+    np.save(blind / manifest.categories["weave"].prompt, np.full_like(prompt, np.nan))
+    write_manifest(blind, manifest)
+    options = StationOptions(tmp_path / "records", provider="cpu", threads=1, max_batch=2, max_delay=1.0)
+
+    async def story() -> None:
+        station = Station(options, {"line": blind})
+        await station.start()
+        try:
+            asked = (
+                station.inspect_file(png_bytes(i), name, deadline_s=60) for i, name in enumerate(("ring", "weave"))
+            )
+            good, none = await asyncio.gather(*asked, return_exceptions=True)
+            assert isinstance(good, Decision)
+            assert isinstance(none, InspectionFailed)
+            assert "score is nan" in str(none)
+
+            before = set(station.pictures.all())
+            database = sqlite3.connect(options.records / "records.sqlite")
+            database.execute("CREATE TRIGGER t BEFORE INSERT ON decisions BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+            with pytest.raises(InspectionFailed, match="cannot be recorded: disk full"):
+                await station.inspect_file(png_bytes(3), "ring", deadline_s=60)
+            while set(station.pictures.all()) != before:
+                await asyncio.sleep(0.05)
+            database.execute("DROP TRIGGER t")
+            database.close()
+            await station.inspect_file(png_bytes(3), "ring", deadline_s=60)
+        finally:
+            await station.close()
 
     asyncio.run(story())
 
