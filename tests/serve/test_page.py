@@ -29,7 +29,7 @@ PANEL = {"width": 1280, "height": 800}
 class Server:
     """A running station; it can be killed and started again on the same port and records."""
 
-    def __init__(self, bundle: Path, folder: Path):
+    def __init__(self, bundle: Path, folder: Path, *options: str):
         self.folder = folder
         (folder / "in" / "ring").mkdir(parents=True)
         (folder / "in" / "weave").mkdir()
@@ -42,7 +42,7 @@ class Server:
             "--records",
             str(folder / "records"),
         ]
-        self.command += ["--provider", "cpu", "--threads", "1", "--watch", str(folder / "in"), "--port"]
+        self.command += [*options, "--provider", "cpu", "--threads", "1", "--watch", str(folder / "in"), "--port"]
         self.port = 0
         self.start()
 
@@ -201,6 +201,22 @@ def test_the_operator_corrects_with_one_press(open_page, server: Server, tiny_pi
     expect(dialog).to_be_hidden()
 
 
+def test_a_verdict_from_the_keyboard_is_of_the_part_on_the_screen(open_page, server: Server, tiny_picture) -> None:
+    page = open_page()
+    before = server.inspect("ring", tiny_picture)
+    expect(page.locator(f".decision time[datetime='{before['time']}']")).to_be_visible()
+    page.locator(".decision .choice.good").hover()
+    page.mouse.down()
+    page.mouse.move(5, 5)  # slid off the button: no verdict
+    page.mouse.up()
+    decision = server.inspect("weave", tiny_picture)
+    expect(page.locator(f".decision time[datetime='{decision['time']}']")).to_be_visible()
+    page.locator(".decision .choice.bad").press("Enter")
+    expect(page.locator(".decision")).to_contain_text("You corrected it: Bad.")
+    verdicts = [server.get(f"v1/records/{one['record_id']}")["operator_verdict"] for one in (before, decision)]
+    assert verdicts == [None, "bad"]
+
+
 def test_held_parts_stay_while_others_come(open_page, server: Server, tiny_picture) -> None:
     page = open_page()
     server.inspect("ring", tiny_picture)
@@ -319,19 +335,21 @@ def test_alarms_are_those_of_the_state(open_page) -> None:
           const { alarmsOf } = await import("/static/alarms.js");
           const calm = { ready: true, draining: false, products: [{}], worker: { up: true },
             queue: { length: 0, limit: 10 }, drift: { a: false, b: null }, sinks: { csv: { failing: false } },
-            sources: { watch: { running: true } } };
+            sources: { watch: { running: true, failing: false } } };
           const keys = (connection, change) => alarmsOf(connection, { ...calm, ...change }, null).map((one) => one.key);
           return [keys("connected", {}), keys("lost", {}), keys("connected", { ready: false }),
             keys("connected", { queue: { length: 8, limit: 10 } }), keys("connected", { drift: { a: true } }),
             keys("connected", { worker: { up: false }, ready: false }),
             keys("connected", { sinks: { csv: { failing: true } } }),
-            keys("connected", { sources: { watch: { running: false } } }), keys("connected", { products: [] }),
+            keys("connected", { sources: { watch: { running: false } } }),
+            keys("connected", { sources: { watch: { running: true, failing: true } } }),
+            keys("connected", { products: [], ready: false }),
             keys("connected", { draining: true, ready: false, sources: { watch: { running: false } } })];
         }"""
     )
     assert found == [
         [], ["alarmLost"], ["alarmNotReady"], ["alarmQueue"], ["alarmDrift"], ["alarmWorker"], ["alarmSink"],
-        ["alarmSource"], ["alarmProducts"], ["alarmDraining"],
+        ["alarmSource"], ["alarmSource"], ["alarmProducts"], ["alarmDraining"],
     ]  # fmt: skip
 
 
@@ -365,3 +383,25 @@ def test_a_lost_station_is_told_and_found_again(open_page, server: Server, tiny_
     expect(alarm).to_have_count(0)
     before = server.inspect("weave", tiny_picture)
     expect(page.locator(f".decision time[datetime='{before['time']}']")).to_be_visible()
+
+
+def test_a_session_that_has_ended_goes_to_the_login(browser, server: Server, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("correct-horse-battery")
+    bundle = next(part for part in server.command if part.startswith("line=")).removeprefix("line=")
+    other = Server(Path(bundle), tmp_path / "other", "--token-file", str(token))
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.set_default_timeout(MS)
+        page.goto(f"{other.url}login")
+        page.locator("[name=token]").fill("correct-horse-battery")
+        page.keyboard.press("Enter")
+        page.locator("#connection.connected").wait_for()
+        other.stop(signal.SIGKILL)
+        token.write_text("another-horse-battery")
+        other.start()
+        page.wait_for_url("**/login")
+    finally:
+        context.close()
+        other.stop()

@@ -56,6 +56,7 @@ const AGAIN = 2_000;
  * lost power; so each connection is closed at its first error, checked while quiet, and replaced.
  */
 export function listen(handlers) {
+  const check = () => ask("/v1/status", { signal: AbortSignal.timeout(CHECK / 2) });
   const open = () => {
     const source = new EventSource("/v1/events");
     let over = false;
@@ -65,9 +66,10 @@ export function listen(handlers) {
       source.close();
       clearInterval(checking);
       handlers.connection("lost");
+      check().catch(() => {}); // an event source does not say why: a session that has ended goes to the login
       setTimeout(open, AGAIN);
     };
-    const checking = setInterval(() => ask("/v1/status", { signal: AbortSignal.timeout(CHECK / 2) }).catch(lose), CHECK);
+    const checking = setInterval(() => check().catch(lose), CHECK);
     source.addEventListener("open", () => handlers.connection("connected"));
     source.addEventListener("error", lose);
     source.addEventListener("decision", (event) => handlers.decision(JSON.parse(event.data)));

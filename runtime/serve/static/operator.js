@@ -16,9 +16,7 @@ export function operatorButtons(judged, { withNote = false, extra = null } = {})
   const message = h("p", { role: "status" }, text("ask")); // the question, then the answer
   const note = withNote ? h("input", { type: "text", maxlength: 2000, placeholder: text("noteHint") }) : null;
 
-  const say = async (verdict) => {
-    const decision = aimed ?? shown;
-    aimed = null;
+  const say = async (decision, verdict) => {
     if (!decision) return;
     try {
       const changed = await api.judge(decision.record_id, verdict, note ? note.value : decision.note);
@@ -31,14 +29,17 @@ export function operatorButtons(judged, { withNote = false, extra = null } = {})
   const button = (verdict, label) => h("button", {
     type: "button", class: `choice ${verdict}`, "data-verdict": verdict,
     onpointerdown: () => { aimed = shown; },
-    onpointercancel: () => { aimed = null; },
-    onclick: () => say(verdict),
+    onclick: (event) => { // without a finger, from the keyboard (detail 0), `aimed` is of one that slid off long ago
+      const decision = event.detail && aimed ? aimed : shown;
+      aimed = null;
+      say(decision, verdict);
+    },
   }, sign(verdict), text(label));
   const buttons = [button("good", "isGood"), button("bad", "isBad")];
   const element = h("div", { class: "operator", role: "group", "aria-label": text("ask") },
     h("div", { class: "ask-row" }, message, extra), h("div", { class: "choices" }, buttons));
   if (note) {
-    const save = h("button", { type: "button", onclick: () => say(shown.operator_verdict) }, text("saveNote"));
+    const save = h("button", { type: "button", onclick: () => say(shown, shown.operator_verdict) }, text("saveNote"));
     element.append(h("div", { class: "note" }, h("label", {}, text("note"), note), save));
     element.saveNote = save;
   }
