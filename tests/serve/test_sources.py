@@ -515,18 +515,18 @@ def test_what_the_broker_brings_again_is_answered_from_the_records(running, brok
     until(lambda: len(messages) == 2)
     first.disconnect()  # it ends with two images in its hands, and one of them decided on
     first.loop_stop()
-    source = f"again: ring/golden {digest} {messages[0].mid}"
+    source = f"brought: ring/golden {digest} {messages[0].mid}"
     decided = running.do(running.station.inspect_file(data, "ring", source=source))
     with broker.listen("plant/answer") as got:
-        with running.source(MqttTrigger(parse_broker(broker.url, "plant"), {}, name="again")):
+        with running.source(MqttTrigger(parse_broker(broker.url, "plant"), {}, name="brought")):
             until(lambda: len(got) == 2)
-        with running.source(MqttTrigger(parse_broker(broker.url, "plant"), {}, name="again")):
+        with running.source(MqttTrigger(parse_broker(broker.url, "plant"), {}, name="brought")):
             time.sleep(0.5)  # both are acknowledged
     ids = [answer["decision"]["record_id"] for _, answer, _ in got]
     assert len(ids) == len(set(ids)) == 2
     assert decided.record_id in ids
     assert [answer["id"] for _, answer, _ in got] == ["golden"] * 2
-    assert sorted(ids) == sorted(one.record_id for one in running.records("again: "))
+    assert sorted(ids) == sorted(one.record_id for one in running.records("brought: "))
 
 
 def test_what_a_worker_died_with_is_inspected_again(running, broker, inbox, tiny_picture) -> None:
