@@ -127,7 +127,7 @@ def _check_material(material: Material, settings: Settings, taken: int) -> None:
             f"has {held_out} and {len(material.bad)} of them: put them into test/good and test/<name of the defect>"
         )
     if settings.require_promise and settings.rule == "conformal" and held_out < needed(settings.false_reject):
-        left = f"; {taken} more are for choosing λ and fusion, as DATA has no training images" if taken else ""
+        left = f"; {taken} more are for λ and fusion, as DATA has no training images" if taken else ""
         raise InputError(f"{name}: {shortage(settings.false_reject, held_out)} (--require-promise){left}")
     if held_out < 2 and not material.shots:
         raise InputError(

@@ -212,7 +212,7 @@ def test_a_promise_that_choosing_leaves_too_few_images_for_is_refused_before_any
     code, said, _, work = calibrate("--split", "test", "--false-reject", "0.05", "--require-promise")
     assert code == 1
     assert "you gave 18" in said
-    assert "6 more are for choosing" in said
+    assert "6 more are for λ and fusion" in said
     assert (work / CACHE).read_bytes() == (measured / "b-calibration" / CACHE).read_bytes()
 
 
