@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+from begun import check_begun
 from kept import Kept, with_levels, with_plan
 
 from edge_ad.bundle import Plan, Schedule, Weights
@@ -247,14 +248,6 @@ def _header(asked: dict[str, Any]) -> str:
     )
 
 
-def _check_begun(work: Path, asked: dict[str, Any]) -> None:
-    """OptionError where WORK was begun with other settings; else they are noted in it."""
-    file = work / "asked.json"
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != asked:
-        raise OptionError(f"--out {work} was begun with other settings ({file}); name another folder")
-    write_json(file, asked)
-
-
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", "work", required=True, type=click.Path(path_type=Path), help="Folder for everything.")
@@ -310,7 +303,7 @@ def main(
         "denoiser steps": settings.denoiser.steps, "denoiser epochs": settings.denoiser.epochs,
         "decoder steps": settings.decoder.steps, "decoder epochs": settings.decoder.epochs,
     }  # fmt: skip
-    _check_begun(work, asked)
+    check_begun(work, asked)
 
     results: dict[str, dict[str, Any]] = {}
     began = time.monotonic()

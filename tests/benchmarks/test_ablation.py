@@ -134,7 +134,7 @@ def test_tables_and_curve_from_data(ablation, base_folder, tmp_path, monkeypatch
     for name in ("train", "build_bundle", "evaluate"):
         monkeypatch.setattr(ablation, name, None)
     assert CliRunner().invoke(ablation.main, words, catch_exceptions=False).exit_code == 0
-    with pytest.raises(OptionError, match="begun with other settings"):
+    with pytest.raises(OptionError, match="was begun with seed 0, not 1"):
         CliRunner().invoke(ablation.main, [*words, "--seed", "1"], catch_exceptions=False)
     with pytest.raises(OptionError, match="--tables 7"):
         CliRunner().invoke(ablation.main, [*words[:-1], "7"], catch_exceptions=False)
