@@ -33,7 +33,9 @@ from edge_ad.runtime.serve.decision import (
 )
 from edge_ad.runtime.serve.decoding import check_size
 from edge_ad.runtime.serve.dispatch import Dispatcher
+from edge_ad.runtime.serve.drift import DriftBoard
 from edge_ad.runtime.serve.events import Hub, Listener
+from edge_ad.runtime.serve.intake import Intake
 from edge_ad.runtime.serve.lines import Throttle, log
 from edge_ad.runtime.serve.lock import lock_folder
 from edge_ad.runtime.serve.metrics import Metrics
@@ -53,8 +55,6 @@ T = TypeVar("T")
 
 #: Seconds that sinks get to hand on what is left when the station stops.
 _SETTLE = 5.0
-#: Seconds before a source that failed is started again; doubled each time, up to the second number.
-_SOURCE_PAUSES = (1.0, 30.0)
 #: Seconds between two looks at whether counts or queue have changed, for listeners.
 _TICK = 1.0
 
@@ -80,7 +80,7 @@ class Station:
         self.pictures = PictureStore(options.records / "pictures")
         self.records: Records
         self._bundles = dict(bundles)
-        self._sources = list(sources)
+        self._intakes = [Intake(source) for source in sources]
         self._sinks = list(sinks)
         self._supervisor = Supervisor(options, self._worker_changed, self._product_lost)
         self._shelf = Shelf(self._supervisor, options.bundle_folders, self._products_changed)
@@ -93,13 +93,11 @@ class Station:
         self._pixels = asyncio.Semaphore(threads)  # full-size pictures in memory, of however many that wait
         self._lock: IO[bytes] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._source_tasks: dict[str, asyncio.Task[None]] = {}
-        self._failing: set[str] = set()  # sources that wait for, or have just had, another start
         self._open: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._uploads = 0
         self._counts = DayCounts(time.time(), {})
-        self._drift: dict[tuple[Product, str], dict[str, Any]] = {}
+        self._drift = DriftBoard()
         self._stopping = asyncio.Event()
         self._started = time.time()
         self._ready = False
@@ -148,8 +146,8 @@ class Station:
         }
         self._tasks += [asyncio.create_task(self._for_ever(name, work), name=name) for name, work in works.items()]
         self._ready = True
-        for source in self._sources:
-            self._source_tasks[source.name] = asyncio.create_task(self._run_source(source), name=source.name)
+        for intake in self._intakes:
+            intake.start(self, self._stopping)
         log("ready", products=sorted(self._shelf.products), version=__version__)
         self._changed("ready")
 
@@ -330,11 +328,9 @@ class Station:
 
     def _tell(self, decision: Decision, product: Product, drift: dict[str, Any] | None) -> None:
         self._counts.add(time.time(), decision.category, decision.verdict)
-        if drift is not None and self._shelf.products.get(product.name) is product:  # not replaced meanwhile
-            before = self._drift.get((product, decision.category), {"changed": False})
-            self._drift[product, decision.category] = drift
+        if drift is not None and self._is_loaded(product):  # not replaced meanwhile
             self.metrics.drift(product.name, decision.category, drift["changed"])
-            if drift["changed"] != before["changed"]:
+            if self._drift.put(product, decision.category, drift):
                 log("drift", level="warning", product=product.name, category=decision.category, **drift)
                 self._changed("drift")
         self.metrics.decided(decision)
@@ -373,11 +369,12 @@ class Station:
         """Take a product out; images of it that wait are still inspected. Raises BundleError for an unknown one."""
         self._shelf.remove(name)
 
+    def _is_loaded(self, product: Product) -> bool:
+        return self._shelf.products.get(product.name) is product
+
     def _products_changed(self) -> None:
-        for product, category in list(self._drift):
-            if self._shelf.products.get(product.name) is not product:
-                del self._drift[product, category]
-                self.metrics.drift(product.name, category, None)
+        for name, category in self._drift.keep(self._is_loaded):
+            self.metrics.drift(name, category, None)
         self._changed("products")
 
     def _product_lost(self, product: Product, reason: str) -> None:
@@ -416,9 +413,7 @@ class Station:
     def status(self) -> dict[str, Any]:
         """What the station is and does; plain values, fit for JSON, no paths and no secrets."""
         self._counts.roll(time.time())
-        drift: dict[str, dict[str, dict[str, Any]]] = {}
-        for (product, category), found in self._drift.items():
-            drift.setdefault(category, {})[product.name] = found
+        drift = self._drift.details()
         return {
             "version": __version__,
             "ready": self.ready,
@@ -430,14 +425,7 @@ class Station:
             "drift": {category: any(one["changed"] for one in found.values()) for category, found in drift.items()},
             "drift_details": drift,
             "worker": {"up": self._supervisor.is_up, "restarts": self._supervisor.restarts},
-            "sources": {
-                source.name: {
-                    "running": not self._source_tasks[source.name].done(),
-                    "failing": self._is_failing(source),
-                }
-                for source in self._sources
-                if source.name in self._source_tasks
-            },
+            "sources": {intake.source.name: intake.status() for intake in self._intakes},
             "sinks": {
                 outbox.sink.name: {"failing": outbox.failing, "failures": outbox.failures} for outbox in self._outboxes
             },
@@ -461,27 +449,6 @@ class Station:
                 positions = here
                 await self.records.save_cursors()
 
-    async def _run_source(self, source: Source) -> None:
-        loop = asyncio.get_running_loop()
-        pause = _SOURCE_PAUSES[0]
-        while not self._stopping.is_set():
-            began = loop.time()
-            sound = loop.call_later(pause, self._failing.discard, source.name)
-            try:
-                await source.run(self, self._stopping)
-                return
-            except Exception as error:  # a source's failures are its own
-                sound.cancel()
-                if loop.time() - began > pause:
-                    pause = _SOURCE_PAUSES[0]
-                self._failing.add(source.name)
-                log("source failed", level="error", source=source.name, reason=str(error), pause_s=pause)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _SOURCE_PAUSES[1])
-
-    def _is_failing(self, source: Source) -> bool:
-        return source.name in self._failing or getattr(source, "failing", False)
-
     # the end
 
     def drain(self) -> None:
@@ -497,9 +464,7 @@ class Station:
         self.drain()
         if self._open:
             await asyncio.gather(*self._open, return_exceptions=True)
-        for task in self._source_tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._source_tasks.values(), return_exceptions=True)
+        await asyncio.gather(*(intake.close() for intake in self._intakes))
         await asyncio.gather(*(outbox.settle(_SETTLE) for outbox in self._outboxes if self._ready))
         for task in self._tasks:
             task.cancel()

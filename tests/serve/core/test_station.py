@@ -80,7 +80,7 @@ class Shelf:
 
 
 def test_the_life_of_a_station(watched: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("edge_ad.runtime.serve.station._SOURCE_PAUSES", (0.05, 0.05))
+    monkeypatch.setattr("edge_ad.runtime.serve.intake._PAUSES", (0.05, 0.05))
     belt, shelf = Belt(), Shelf()
     options = StationOptions(
         tmp_path, provider="cpu", threads=1, max_batch=2, worker_timeout=3.0, max_pixels=10_000, deadline=60
