@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
 from typing import Any
 
 from edge_ad.doctor.check import Check
@@ -37,7 +39,8 @@ def runs_on(runtime: Any, provider: str) -> str:
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     try:
-        session = runtime.InferenceSession(relu_model(), options, providers=[provider])
+        with contextlib.redirect_stdout(sys.stderr):  # it prints of providers that fail, which would spoil --json
+            session = runtime.InferenceSession(relu_model(), options, providers=[provider])
         if session.get_providers()[0] != provider:
             return "its libraries cannot be loaded"
         (value,) = session.run(None, {"x": np.array([-1.0], np.float32)})

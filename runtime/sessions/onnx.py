@@ -73,7 +73,8 @@ class OnnxSession:
         if provider != "cpu":
             preload_cuda()
         try:
-            self._session = ort.InferenceSession(str(path), settings, providers=_chain(provider, options.device))
+            with contextlib.redirect_stdout(sys.stderr):  # it prints of providers that fail
+                self._session = ort.InferenceSession(str(path), settings, providers=_chain(provider, options.device))
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise OptionError(f"--provider {provider} cannot load {graph.file}: {reason}") from error

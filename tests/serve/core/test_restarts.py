@@ -22,10 +22,10 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def in_hands(live: Live) -> float:
-    """Batches that the worker was given so far."""
+def in_hands(live: Live, what: str = "count") -> float:
+    """Batches that the worker was given so far; "sum": the images in them."""
     lines = live.call("GET", "/metrics")[2].decode().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("edge_ad_batch_images_count"))
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"edge_ad_batch_images_{what}"))
 
 
 def test_a_dead_worker_costs_its_batch_and_a_stopped_station_answers_all(
@@ -52,10 +52,11 @@ def test_a_dead_worker_costs_its_batch_and_a_stopped_station_answers_all(
     assert live.worker != first
     assert live.json("/v1/status")["worker"] == {"up": True, "restarts": 1}
 
+    before = in_hands(live, "sum")
     os.kill(live.worker, signal.SIGSTOP)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(live.inspect, png_bytes(seed)) for seed in range(20, 24)]
-        until(lambda: live.json("/v1/status")["queue"]["length"] >= 2)
+        until(lambda: in_hands(live, "sum") - before + live.json("/v1/status")["queue"]["length"] == 4)
         live.process.send_signal(signal.SIGTERM)
         live.wait_for("draining")
         os.kill(live.worker, signal.SIGCONT)
