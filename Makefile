@@ -25,7 +25,7 @@ demo: install ## the whole way on drawn products (DATA=folder takes your own), r
 	cd $(OUTSIDE) && $(BIN)/edge-ad demo --out "$(abspath $(DEMO_OUT))" $(if $(DATA),--data "$(abspath $(DATA))")
 
 test: lint test-tools ## ruff, mypy, import contracts and the tests
-	$(PYTEST) -m "not slow" $(ROOT)/tests
+	$(PYTEST) -m "not slow" --durations=12 $(ROOT)/tests
 
 test-slow: install ## the tests that take minutes
 	$(PYTEST) -m slow $(ROOT)/tests

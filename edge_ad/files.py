@@ -50,7 +50,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def _replace_folder(target: Path, new: Path) -> None:
-    here = os.path.samefile(os.curdir, target)
+    try:
+        here = os.path.samefile(os.curdir, target)
+    except OSError:  # the folder that the process stands in has been removed
+        here = False
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
     try:
         os.replace(target, old / target.name)
