@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +16,8 @@ from edge_ad.calibration.cache import Cache, context
 from edge_ad.calibration.material import Item
 from edge_ad.errors import BundleError
 from edge_ad.images import Picture, read_image
+from edge_ad.inspection import is_finite
+from edge_ad.processor import this_processor
 from edge_ad.progress import Step
 from edge_ad.regions import label, region_areas
 from edge_ad.runtime import Detector, Inspection
@@ -78,17 +78,8 @@ def runs_on(provider: str) -> str:
     modules = [name for name in _MODULES.get(provider, ("onnxruntime",)) if name in sys.modules]
     libraries = [f"{name} {getattr(sys.modules[name], '__version__', '')}".strip() for name in modules]
     capability = None if provider in ("cpu", "openvino") else card_capability()
-    device = _processor() if capability is None else "card of compute capability {}.{}".format(*capability)
+    device = this_processor()[0] if capability is None else "card of compute capability {}.{}".format(*capability)
     return ", ".join([*libraries, device])
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def measure(
@@ -125,7 +116,7 @@ def restored(record: dict[str, Any]) -> Measured:
 
 
 def _record(found: Inspection, image: Picture, min_area: float, name: str) -> dict[str, Any]:
-    if not math.isfinite(found.score) or not np.isfinite(found.score_map).all():
+    if not is_finite(found):
         raise BundleError(f"{name}: the bundle's score is not a finite number; export it at a higher precision (fp32)")
     least = smallest_area(min_area, found.score_map.shape, (image.shape[0], image.shape[1]))
     return {

@@ -87,7 +87,6 @@ def _fill(
     for path in bundle.manifest.files:
         ours = path.startswith("categories/") and path.split("/")[-2] == "calibration"
         if path not in evidence and path not in models and (path in kept or not ours):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(bundle.folder / path, folder / path)
     for path, content in evidence.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

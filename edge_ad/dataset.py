@@ -5,7 +5,7 @@ Only names are read here, no pixels; `edge_ad.images` reads those.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,15 @@ def load_dataset(path: str | Path, categories: Sequence[str] | None = None, *, n
             raise _unknown(path, unknown, list(folders))
         folders = {name: folders[name] for name in wanted}
     return Dataset(path, [_category(name, folder, need_test) for name, folder in folders.items()])
+
+
+def load_known(path: str | Path, known: Container[str] | None, *, need_test: bool = False) -> list[Category]:
+    """Those categories of a data set that are `known`, None: all. What is amiss in the others does not matter.
+
+    Errors as `load_dataset`; none where none is known.
+    """
+    names = [name for name in category_names(path) if known is None or name in known]
+    return load_dataset(path, names, need_test=need_test).categories if names else []
 
 
 def category_names(path: str | Path) -> list[str]:

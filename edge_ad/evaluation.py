@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.files import write_json, write_text
 from edge_ad.heatmap import overlay
 from edge_ad.images import read_image, read_mask, resize_mask, thumbnail, write_image
-from edge_ad.inspection import DetectorLike, Verdict
+from edge_ad.inspection import DetectorLike, Verdict, is_finite
 from edge_ad.progress import Step, progress
 from edge_ad.version import __version__
 
@@ -293,7 +292,7 @@ def _inspect(detector: DetectorLike, category: str, sample: Sample, keep_picture
     found = detector.inspect(image, category, inpainted=keep_pictures)
     seconds = time.perf_counter() - start
     score_map = np.asarray(found.score_map, np.float32)
-    if not math.isfinite(found.score) or not np.isfinite(score_map).all():
+    if not is_finite(found):
         raise BundleError(
             f"{sample.path}: the bundle's score is not a finite number; export it at a higher precision (fp32)"
         )

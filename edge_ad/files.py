@@ -73,11 +73,20 @@ def user_cache() -> Path:
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """A hard link where the file system has them, else a copy: for files that are replaced and never written to."""
+    """A hard link where the file system has them, else a copy: for files that are replaced and never written to.
+
+    The folders above `target` are made.
+    """
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Put all that is in a folder into another one, as `link_or_copy` does."""
+    shutil.copytree(source, target, copy_function=link_or_copy, dirs_exist_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:

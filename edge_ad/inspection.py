@@ -76,6 +76,11 @@ class InspectionLike(Protocol):
         """Seconds by stage."""
 
 
+def is_finite(found: InspectionLike) -> bool:
+    """Whether the score and its map are numbers; a bundle in half precision may overflow."""
+    return math.isfinite(found.score) and bool(np.isfinite(found.score_map).all())
+
+
 class DetectorLike(Protocol):
     """What inspecting and evaluating need of a detector; `edge_ad.runtime.Detector` is one."""
 
@@ -146,10 +151,13 @@ def find_jobs(
     jobs: list[Job] = []
     seen: set[Path] = set()
     names: set[Path] = set()
-    results = {out.resolve() / name for name in (HEATMAPS, INPAINTED)} if out is not None else set()
+    earlier = [] if out is None else [out.resolve() / name for name in (HEATMAPS, INPAINTED)]
+    results = {folder for folder in earlier if folder.is_dir()}
     for given in inputs:
         if given.is_dir():
-            paths = [path for path in list_images(given, recursive=True) if not results & {*path.resolve().parents}]
+            paths = list_images(given, recursive=True)
+            if results:
+                paths = [path for path in paths if not results & {*path.resolve().parents}]
             if not paths:
                 raise InputError(f"{given}: no images found ({', '.join(SUFFIXES)})")
         elif given.exists():
@@ -238,7 +246,7 @@ def _inspect_each(
             continue
         try:
             found = detector.inspect(image, job.category, inpainted=inpainted)
-            if not (math.isfinite(found.score) and np.isfinite(found.score_map).all()):
+            if not is_finite(found):
                 raise ValueError("the score is no number")
         except ValueError as error:
             yield job, record | {"error": f"{job.path}: cannot be decided: {error}; check the bundle: edge-ad verify"}

@@ -16,7 +16,7 @@ from edge_ad.export.graphs.case import GraphCase
 from edge_ad.export.graphs.heads import classifier_case, segmenter_case
 from edge_ad.export.memory import row_bytes
 from edge_ad.export.onnx import torch_outputs, write_graph, write_reference
-from edge_ad.files import link_or_copy
+from edge_ad.files import link_tree
 from edge_ad.runtime.verify import verify_graph
 
 HEAD_GRAPHS = ("segmenter", "classifier")
@@ -68,7 +68,7 @@ def _fill(
     log: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Write the bundle with the heads to the folder `target`; unchanged files are links to the old ones."""
-    shutil.copytree(bundle.folder, target, copy_function=link_or_copy, dirs_exist_ok=True)
+    link_tree(bundle.folder, target)
     shutil.rmtree(target / "engines", ignore_errors=True)
     graphs = dict(bundle.manifest.graphs)
     for name in HEAD_GRAPHS:

@@ -106,7 +106,7 @@ def _write_graphs(
     replaced = {file for name in options.graphs for file in bundle.graph(name).paths}
     gone = {file for engine in bundle.manifest.engines.values() for file in engine.files.values()}
     for file in set(bundle.manifest.files) - replaced - gone:
-        _take(bundle, file, folder)
+        link_or_copy(bundle.folder / file, folder / file)
     samples = {}
     if options.precision != "fp16":
         pictures = [(m.category, (m.held_out or m.shots)[0]) for m in materials]
@@ -285,9 +285,4 @@ def _copy(model: Any) -> Any:
 
 def _take_graph(bundle: Bundle, name: str, folder: Path) -> None:
     for file in bundle.graph(name).paths:
-        _take(bundle, file, folder)
-
-
-def _take(bundle: Bundle, file: str, folder: Path) -> None:
-    (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    link_or_copy(bundle.folder / file, folder / file)
+        link_or_copy(bundle.folder / file, folder / file)

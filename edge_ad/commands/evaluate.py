@@ -87,11 +87,10 @@ def command(
 
 def _record(bundle: Path, result: Evaluation) -> None:
     """Put the metrics into the manifest, in place of those of the same plan, precision and data set."""
-    import shutil
     from datetime import datetime, timezone
 
     from edge_ad.bundle_files import read_manifest, replaced, write_manifest
-    from edge_ad.files import link_or_copy
+    from edge_ad.files import link_tree
 
     settings, summary = result.settings, result.summary()
     entry = {
@@ -105,5 +104,5 @@ def _record(bundle: Path, result: Evaluation) -> None:
     kept = [old for old in manifest.metrics.get("evaluation", []) if any(old.get(key) != entry[key] for key in same)]
     manifest.metrics["evaluation"] = [*kept, entry]
     with replaced(bundle) as folder:  # whole or not at all: the manifest goes with its hash
-        shutil.copytree(bundle, folder, copy_function=link_or_copy, dirs_exist_ok=True)
+        link_tree(bundle, folder)
         write_manifest(folder, manifest)

@@ -10,8 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-# what decides the speed of the bf16 and int8 paths on a CPU (names as in /proc/cpuinfo)
-CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
+from edge_ad.processor import this_processor
+
 QUERY = ("--query-gpu=name,compute_cap,driver_version,memory.total", "--format=csv,noheader,nounits")
 
 
@@ -38,16 +38,6 @@ class Machine:
     disk_free: dict[str, int]
     cards: tuple[Card, ...]
     jetson: str | None
-
-
-def parse_cpuinfo(text: str) -> tuple[str, tuple[str, ...]]:
-    """The processor's name and those of `CPU_FEATURES` it has, from the text of /proc/cpuinfo (x86 and Arm)."""
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip().lower(), value.strip())
-    flags = (fields.get("flags") or fields.get("features") or "").split()
-    return fields.get("model name", ""), tuple(name for name in CPU_FEATURES if name in flags)
 
 
 def parse_meminfo(text: str) -> tuple[int | None, int | None]:
@@ -92,7 +82,7 @@ def _read(path: str) -> str:
 
 def examine() -> Machine:
     """Look at this machine."""
-    processor, features = parse_cpuinfo(_read("/proc/cpuinfo"))
+    processor, features = this_processor()
     total, available = parse_meminfo(_read("/proc/meminfo"))
     limit = _read("/sys/fs/cgroup/memory.max").strip()
     if limit.isdigit() and total is not None:  # a container may have less than the machine
@@ -102,7 +92,7 @@ def examine() -> Machine:
     affinity = getattr(os, "sched_getaffinity", None)
     return Machine(
         platform=platform.platform(),
-        processor=processor or platform.processor() or platform.machine(),
+        processor=processor,
         cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
         cpu_features=features,
         memory_total=total,

@@ -15,7 +15,7 @@ import numpy as np
 from edge_ad.bundle import Engine, Graph, Manifest
 from edge_ad.bundle_files import Bundle, replaced, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
-from edge_ad.files import link_or_copy
+from edge_ad.files import link_tree
 from edge_ad.progress import progress
 from edge_ad.runtime.engines.build import BuildOptions
 from edge_ad.runtime.engines.cache import EngineCache, engine_key
@@ -166,7 +166,7 @@ def _hashes(manifest: Manifest) -> list[str]:
 
 def _copy_with(bundle: Bundle, folder: Path, made: Path, entries: dict[str, Engine]) -> None:
     """Write the bundle with the engines in `made` to `folder`; unchanged files are links to the old ones."""
-    shutil.copytree(bundle.folder, folder, copy_function=link_or_copy, dirs_exist_ok=True)
+    link_tree(bundle.folder, folder)
     for target in entries:
         place = folder / "engines" / target
         shutil.rmtree(place, ignore_errors=True)

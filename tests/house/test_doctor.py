@@ -12,11 +12,12 @@ import pytest
 import tomllib
 
 from edge_ad.doctor.check import Check
-from edge_ad.doctor.machine import Card, Machine, parse_cards, parse_cpuinfo, parse_meminfo
+from edge_ad.doctor.machine import Card, Machine, parse_cards, parse_meminfo
 from edge_ad.doctor.packages import as_numbers, check_packages, parse_requirement
 from edge_ad.doctor.providers import relu_model
 from edge_ad.doctor.targets import find_targets
 from edge_ad.extras import EXTRA_OF_MODULE, mend_of_missing
+from edge_ad.processor import parse_cpuinfo
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edge_ad.dataset import Sample, category_names, load_dataset
+from edge_ad.dataset import Sample, category_names, load_dataset, load_known
 from edge_ad.errors import InputError
 from edge_ad.images import Mask, Picture, read_image, read_mask, resize_image, resize_mask
 from edge_ad.metrics import auroc
@@ -141,11 +141,10 @@ def score(folder: Path, reference: Path, *, size: int = 256, limit: int = 50) ->
         InputError: a folder is not what it must be, or holds no pairs to compare.
     """
     known_names = [load_generator(reference).category] if _is_generator(reference) else category_names(reference)
-    names = [name for name in category_names(folder) if name in known_names]
     lpips = PerceptualNet(best_available())
     features = FeatureNet("lite0")
     result: dict[str, Any] = {}
-    for category in load_dataset(folder, names, need_test=True).categories if names else []:
+    for category in load_known(folder, known_names, need_test=True):
         for defect in sorted({sample.defect for sample in category.test if sample.is_bad}):
             known = _reference(reference, category.name, defect, size)
             if known is None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edge_ad.dataset import Category, Sample, category_names, load_dataset
+from edge_ad.dataset import Category, Sample, load_known
 from edge_ad.errors import InputError
 from edge_ad.metrics import image_metrics, mean_metrics, pixel_metrics
 from edge_ad.progress import progress
@@ -42,12 +42,11 @@ def measure_heads(
     Raises:
         InputError: the data cannot be read, or hold no category of the heads.
     """
-    names = [name for name in category_names(data) if name in heads.kinds]
-    if not names:
+    known = load_known(data, heads.kinds, need_test=True)
+    if not known:
         raise InputError(f"{data} has no category of {heads.folder}, which knows: {', '.join(heads.kinds)}")
     segmenter, classifier, read = SegmenterGraph(heads.segmenter()), heads.classifier(), Reader(heads.image_size)
     flat = [(name, kind) for name, kinds in heads.kinds.items() for kind in kinds]
-    known = load_dataset(data, names, need_test=True).categories
     samples = {category.name: _samples(category, rest, only) for category in known}
     found: dict[str, dict[str, float | None]] = {}
     with progress("measuring", sum(map(len, samples.values()))) as tick:

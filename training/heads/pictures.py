@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.dataset import category_names, load_dataset
+from edge_ad.dataset import category_names, load_known
 from edge_ad.errors import InputError
 from edge_ad.images import Mask, Picture, read_image, read_mask, resize_image
 from edge_ad.training.augment import augment
@@ -54,8 +54,7 @@ def gather(pairs: Sequence[Path], good: Path | None, categories: Sequence[str] |
     """
     found: dict[str, dict[str, list[Files]]] = {}
     for folder in pairs:
-        names = [name for name in category_names(folder) if categories is None or name in categories]
-        for category in load_dataset(folder, names, need_test=True).categories if names else []:
+        for category in load_known(folder, categories, need_test=True):
             for sample in category.test:
                 if not sample.is_bad:
                     continue
@@ -68,12 +67,12 @@ def gather(pairs: Sequence[Path], good: Path | None, categories: Sequence[str] |
         raise InputError(f"{pairs[0]}: has no defect pictures in test/; give what edge-ad synthesize generate wrote")
     fine: dict[str, list[Files]] = {}
     if good is not None:
-        known = category_names(good)
-        if not (names := [name for name in known if name in found]):
+        fine = {one.name: [(path, None) for path in one.train_good] for one in load_known(good, found)}
+        if not fine:
             raise InputError(
-                f"--good {good} has none of the categories {', '.join(sorted(found))}; it has: {', '.join(known)}"
+                f"--good {good} has none of the categories {', '.join(sorted(found))}; it has: "
+                f"{', '.join(category_names(good))}"
             )
-        fine = {one.name: [(path, None) for path in one.train_good] for one in load_dataset(good, names).categories}
     ordered = {name: dict(sorted(kinds.items())) for name, kinds in sorted(found.items())}
     return Material(ordered, dict(sorted(fine.items())))
 
