@@ -77,6 +77,7 @@ def rows(scales: tuple[int, ...]) -> list[Row]:
         Row("one encoding", grouped(decode="each")),
         Row("composed before decoding", grouped()),
         Row("grouped", grouped(), 4),
+        Row("grouped of 2 noise draws", grouped(noise_draws=2), 4),
         Row("grouped-4-unipc", grouped(), 4, "unipc"),
         Row("grouped-2", grouped(), 2),
         Row("grouped-2-dpmsolver++", grouped(), 2, "dpmsolver++"),

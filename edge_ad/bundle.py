@@ -160,7 +160,8 @@ class Plan(Part):
     one scale with the same (row % 2, column % 2) together. masked_latents: "encoded" sends every masked picture through
     the encoder, "blended" blends the latents of the image and of a blank picture. decode: "each" result or one
     composed picture a "scale". prototype: whether the prototype-guided mask is inpainted too. threshold_rule: how its
-    threshold is found.
+    threshold is found. noise_draws: how often every mask is inpainted, each time from other noise; the distances of
+    eq. 18 and 20 are then means over them.
     """
 
     scales: tuple[int, ...] = (1, 2, 4, 8)
@@ -168,7 +169,8 @@ class Plan(Part):
     masked_latents: Literal["encoded", "blended"]
     decode: Literal["each", "scale"]
     prototype: bool = True
-    threshold_rule: Literal["variance-sum", "otsu"] = "variance-sum"
+    threshold_rule: Literal["variance-sum", "otsu", "level"] = "variance-sum"
+    noise_draws: int = Field(default=1, ge=1)
     schedule: str
     weights: Weights = Weights()
 

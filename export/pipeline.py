@@ -64,10 +64,10 @@ class ExportOptions:
 
     precision of the encoder, denoiser and decoder graphs. plans: as `named_plan` has them, the first is the default.
     noise_strength: λ of eq. 11. steps and solver: of grouped plans whose name says none; the paper's plan always runs
-    λ·50 steps of DDIM. perceptual: which LPIPS, None for the best one installed. rotations: degrees by which shots are
-    turned for the prototype bank of at most bank_size rows; None goes by each category's turn (`bank_rotations`).
-    features: "paper" (eq. 12), "unit" or "pair", see `edge_ad.training.features`; None for the best of the base.
-    settings: of the training, kept as they are.
+    λ·50 steps of DDIM. noise_draws: of grouped plans, see `Plan`. perceptual: which LPIPS, None for the best one
+    installed. rotations: degrees by which shots are turned for the prototype bank of at most bank_size rows; None goes
+    by each category's turn (`bank_rotations`). features: "paper" (eq. 12), "unit" or "pair", see
+    `edge_ad.training.features`; None for the best of the base. settings: of the training, kept as they are.
 
     targets: "onnx" always, "trt-rtx" and "tensorrt" besides. capabilities: compute capabilities that trt-rtx builds
     for, empty for this machine's card. max_batch: images that share a batch of an engine. size: refused where it is not
@@ -79,6 +79,7 @@ class ExportOptions:
     noise_strength: float = 0.4
     steps: int = 4
     solver: str = "ddim"
+    noise_draws: int = 1
     perceptual: Literal["alexnet", "stlpips"] | None = None
     rotations: tuple[float, ...] | None = None
     bank_size: int = BANK_SIZE
@@ -284,6 +285,7 @@ def _plans(base: Any, options: ExportOptions) -> tuple[dict[str, bundles.Schedul
                 schedules[name] = make_schedule(config, strength, 50, "ddim", spacing="leading")
             else:
                 schedules[name] = make_schedule(config, strength, steps or options.steps, solver or options.solver)
+                plan.noise_draws = options.noise_draws
             latent = base.image_size // 8
             plan.scales = tuple(k for k in plan.scales if k <= latent)
             plans[name] = plan

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edge_ad.calibration.vary import as_good
 from edge_ad.runtime.prototypes import PrototypeBank
 
 Floats = NDArray[np.float32]
@@ -20,6 +21,8 @@ Image = NDArray[np.uint8]
 ROTATIONS = (0.0, 90.0, 180.0, 270.0)
 FREE_ROTATIONS = tuple(45.0 * i for i in range(8))
 BANK_SIZE = 4096
+#: How often a single shot is taken once more, slightly moved and turned, to find its level.
+VARIATIONS = 4
 
 
 def bank_rotations(turn: str) -> tuple[float, ...]:
@@ -97,19 +100,21 @@ def prototypes_of_shots(
     return bank, shot[chosen]
 
 
-def error_level(features: Sequence[Floats], positions: int) -> float:
+def error_level(features: Sequence[Floats], positions: int, again: Sequence[Floats] = ()) -> float:
     """What E measures on a good picture: the 99th percentile, each shot against the others' prototypes, averaged.
 
-    features: rows of every shot, the unturned picture's `positions` rows first. 1 with fewer than two shots, where
-    nothing can be held out.
+    features: rows of every shot, the unturned picture's `positions` rows first. again: rows of other pictures of the
+    same part, which a single shot is compared with, as nothing can be held out; 1 where there are none either.
     """
-    if len(features) < 2:
+    banks = [[rows for i, rows in enumerate(features) if i != held_out] for held_out in range(len(features))]
+    pairs = [(bank, rows[:positions]) for bank, rows in zip(banks, features) if bank]
+    pairs = pairs or [(list(features), rows) for rows in again]
+    if not pairs:
         return 1.0
     levels = []
-    for held_out in range(len(features)):
-        bank = PrototypeBank(np.concatenate([rows for i, rows in enumerate(features) if i != held_out]))
-        picture = np.ascontiguousarray(features[held_out][:positions].T)[:, :, None]
-        levels.append(float(np.quantile(bank.error_map(picture), 0.99)))
+    for bank, rows in pairs:
+        error = PrototypeBank(np.concatenate(bank)).error_map(np.ascontiguousarray(rows.T)[:, :, None])
+        levels.append(float(np.quantile(error, 0.99)))
     return max(float(np.mean(levels)), 1e-6)
 
 
@@ -119,5 +124,9 @@ def category_arrays(
     """`bank` float16 M,C, `shots` int16 M and `level` of a category from its shots, uint8 S,S,3 of bundle size."""
     features = shot_features(net, shots, rotations)
     positions = len(features[0]) // len(rotations)
+    again: list[Floats] = []
+    if len(shots) == 1:
+        rng = np.random.default_rng(0)
+        again = shot_features(net, [as_good(shots[0], rng) for _ in range(VARIATIONS)], (0.0,))
     bank, origin = prototypes_of_shots(features, size)
-    return {"bank": bank, "shots": origin, "level": error_level(features, positions)}
+    return {"bank": bank, "shots": origin, "level": error_level(features, positions, again)}

@@ -103,8 +103,8 @@ def plan_cost(
         read = 4 * (points * channels + channels * prototypes + 2 * points * prototypes)
         found.append(StageCost("prototypes", points, 1, 2 * points * channels * prototypes, read))
     stage("encode", "encoder", encodings, {"N": encodings})
-    stage("prepare", "prepare", B, {"N": 1, "V": B if each else 1, "B": B})
-    stage("denoise", "denoiser", B * steps, {"B": B, "P": 1}, steps)
+    stage("prepare", "prepare", B, {"N": made.draws, "V": B if each else made.draws, "B": B})
+    stage("denoise", "denoiser", B * steps, {"B": B, "P": made.draws}, steps)
     if plan.decode == "scale":
         stage("compose", "compose", K, {"K": K, "B": B})
     stage("decode", "decoder", decodings, {"K": decodings})

@@ -58,8 +58,8 @@ class Detector:
         self._memory = memory
         self._sessions = sessions
         self._heads = open_heads(manifest.heads, sessions)
-        # one noise tensor, the same for every image: a score depends on the image and the seed alone
-        shape = (manifest.latent_channels, manifest.latent_size, manifest.latent_size)
+        # the same noise for every image: a score depends on the image and the seed alone
+        shape = (plan.noise_draws, manifest.latent_channels, manifest.latent_size, manifest.latent_size)
         noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         self._inpainter = Inpainter(bundle, plan, sessions, noise=noise, memory=memory)
         self._ready: dict[str, Category] = {}

@@ -45,8 +45,8 @@ class Job:
 class Inpainter:
     """Runs the graphs of a bundle for one plan.
 
-    bundle, plan, sessions: as the detector has them. noise: float32 C,h,w, the same for every image. memory: bytes that
-    one run of a graph may take, an estimate by which batches are split.
+    bundle, plan, sessions: as the detector has them. noise: float32 D,C,h,w, one a noise draw of the plan, the same for
+    every image. memory: bytes that one run of a graph may take, an estimate by which batches are split.
     """
 
     def __init__(self, bundle: Bundle, plan: Plan, sessions: dict[str, Session], *, noise: Floats, memory: int):
@@ -65,7 +65,7 @@ class Inpainter:
 
         Zeros and None for categories without prototypes.
         """
-        shape = self._noise.shape[1:]
+        shape = self._noise.shape[2:]
         errors: list[Floats] = [np.zeros(shape, np.float32) for _ in images]
         pooled: list[Floats | None] = [None] * len(images)
         wanted = [i for i, category in enumerate(ready) if category.bank is not None]
@@ -93,8 +93,8 @@ class Inpainter:
             )
         jobs = []
         for look, latent in zip(looks, latents):
-            made = layout(self._plan, self._noise.shape[1], self._prototype_mask(look, everything))
-            jobs.append(Job(look, made, latent, np.empty((made.inpaintings, *self._noise.shape), np.float32)))
+            made = layout(self._plan, self._noise.shape[2], self._prototype_mask(look, everything))
+            jobs.append(Job(look, made, latent, np.empty((made.inpaintings, *latent.shape), np.float32)))
         rows = [(i, row) for i, job in enumerate(jobs) for row in range(job.layout.inpaintings)]
         limit = self.batch_limit("denoiser")
         for start in range(0, len(rows), limit):
@@ -157,14 +157,16 @@ class Inpainter:
         wanted = self._plan.prototype if everything else guided(self._plan, look.category.weights)
         if not wanted or look.category.bank is None:
             return None
-        threshold = prototypes.THRESHOLD_RULES[self._plan.threshold_rule](look.error)
-        return masks.upsample((look.error > threshold).astype(np.float32), self._noise.shape[1])
+        hidden = prototypes.prototype_mask(look.error, look.category.levels[1], self._plan.threshold_rule)
+        return masks.upsample(hidden.astype(np.float32), self._noise.shape[2])
 
     def _run_rows(self, jobs: list[Job], rows: list[tuple[int, int]], clock: Clock) -> None:
         """Inpaint some rows, (image, mask) pairs, and put the results into their jobs."""
-        present, local = np.unique([i for i, _ in rows], return_inverse=True)
-        local = local.reshape(-1).astype(np.int64)
-        here = [jobs[i] for i in present]
+        # what rows of one image and one noise draw share is given once, and found by its index
+        starts = [(i, jobs[i].layout.draw(row)) for i, row in rows]
+        present = sorted(set(starts))
+        local = np.array([present.index(start) for start in starts], np.int64)
+        here = [jobs[i] for i, _ in present]
         hidden = np.stack([jobs[i].layout.masks[row] for i, row in rows])
         latents = np.stack([job.latents for job in here])
         if self._plan.masked_latents == "encoded":
@@ -184,7 +186,7 @@ class Inpainter:
                     "visible": visible,
                     "blank": blank,
                     "mask": hidden,
-                    "noise": np.repeat(self._noise[None], len(here), axis=0),
+                    "noise": self._noise[[draw for _, draw in present]],
                     "image_index": local,
                     "visible_index": visible_index,
                     "start": np.array([s.start for s in schedules], np.float32),
@@ -198,7 +200,7 @@ class Inpainter:
                     "prompts": np.stack([job.look.category.prompt for job in here]),
                     "prompt_index": local,
                 },
-                state={"latents": prepared["noisy"], "history": np.zeros((len(rows), *self._noise.shape), np.float32)},
+                state={"latents": prepared["noisy"], "history": np.zeros((len(rows), *latents.shape[1:]), np.float32)},
                 steps=[{"timestep": t, "coeffs": c} for t, c in schedule.stacked_steps(schedules)],
                 carry={"next": "latents", "next_history": "history"},
             )

@@ -29,6 +29,8 @@ class Layout:
     membership: float32 R,K, one-hot: the scale (row of `Plan.scales`) each picture belongs to; all zero for the
     prototype-guided picture. prototype: float32 K, 1 for that picture.
     picture_masks: float32 K,1,h,w, the pixels of each picture that count in eq. 18 and 20.
+    draws: noise draws. The rows of one follow those of another, and membership and prototype hold 1/draws for 1, so
+    that eq. 18 and 20 give the mean over them.
     """
 
     masks: Floats
@@ -37,6 +39,7 @@ class Layout:
     membership: Floats
     prototype: Floats
     picture_masks: Floats
+    draws: int = 1
 
     @property
     def inpaintings(self) -> int:
@@ -48,9 +51,16 @@ class Layout:
         """K, the pictures decoded for one image."""
         return len(self.membership[0])
 
+    def draw(self, row: int) -> int:
+        """The noise draw that a row of `masks` belongs to."""
+        return row * self.draws // self.inpaintings
+
     def composed(self, pictures: Floats, scale: int) -> Floats:
-        """The picture of one scale: float32 K,3,S,S to 3,S,S, each patch from the inpainting that hid it."""
-        rows = np.flatnonzero(self.membership[scale])
+        """The picture of one scale: float32 K,3,S,S to 3,S,S, each patch from the inpainting that hid it.
+
+        Of several noise draws the first: a mean of pictures is a blurred one.
+        """
+        rows = np.flatnonzero(self.membership[scale, : self.pictures // self.draws])
         if len(rows) == 1:
             picture: Floats = pictures[rows[0]]
             return picture
@@ -65,6 +75,7 @@ def grouped_plan(schedule: str) -> Plan:
         grouping="checkerboard",
         masked_latents="blended",
         decode="scale",
+        threshold_rule="level",
         schedule=schedule,
         weights=Weights(alpha=0.0, reference=1.0, map_power=1.0, error_power=1.0, top=1.0, map_floor=1.0),
     )
@@ -86,6 +97,25 @@ def named_plan(name: str) -> tuple[Plan, int | None, str | None]:
     if found is None:
         raise ValueError(f'"{name}" is not known; use {PLAN_NAMES}')
     return grouped_plan(name), int(found[1]) if found[1] else None, found[2]
+
+
+def repeated(one: Layout, draws: int) -> Layout:
+    """The layout of several noise draws, from that of one."""
+    if draws == 1:
+        return one
+
+    def tiled(array: Floats) -> Floats:
+        return np.tile(array, (draws, *[1] * (array.ndim - 1)))
+
+    return Layout(
+        masks=tiled(one.masks),
+        compose=tiled(one.compose),
+        assignment=np.kron(np.eye(draws, dtype=np.float32), one.assignment),
+        membership=np.tile(one.membership, draws) / np.float32(draws),
+        prototype=np.tile(one.prototype, draws) / np.float32(draws),
+        picture_masks=tiled(one.picture_masks),
+        draws=draws,
+    )
 
 
 def scale_masks(plan: Plan, size: int) -> tuple[Floats, NDArray[np.int64]]:
@@ -120,7 +150,8 @@ def layout(plan: Plan, size: int, prototype_mask: Floats | None) -> Layout:
         picture_masks[scales:] = hidden[regular:]
     prototype = np.zeros(len(assignment), np.float32)
     prototype[len(prototype) - (count - regular) :] = 1
-    return Layout(hidden[:, None], compose[:, None], assignment, membership, prototype, picture_masks[:, None])
+    one = Layout(hidden[:, None], compose[:, None], assignment, membership, prototype, picture_masks[:, None])
+    return repeated(one, plan.noise_draws)
 
 
 def guided(plan: Plan, weights: Weights) -> bool:
@@ -130,4 +161,4 @@ def guided(plan: Plan, weights: Weights) -> bool:
 
 def evaluations(plan: Plan, size: int, steps: int) -> int:
     """Denoiser evaluations of one image: inpaintings times steps."""
-    return (len(scale_masks(plan, size)[0]) + guided(plan, plan.weights)) * steps
+    return (len(scale_masks(plan, size)[0]) + guided(plan, plan.weights)) * plan.noise_draws * steps

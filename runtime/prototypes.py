@@ -62,10 +62,28 @@ def otsu_threshold(error: NDArray[np.floating]) -> float:
     return _best_split(error, lambda low, high, n_low, n_high: low + high)
 
 
-THRESHOLD_RULES: dict[str, Callable[[NDArray[np.floating]], float]] = {
+_RULES: dict[str, Callable[[NDArray[np.floating]], float]] = {
     "variance-sum": variance_sum_threshold,
     "otsu": otsu_threshold,
 }
+
+#: What `prototype_mask` knows: `Plan.threshold_rule`.
+THRESHOLD_RULES = (*_RULES, "level")
+
+
+def prototype_mask(error: NDArray[np.floating], level: NDArray[np.floating], rule: str) -> NDArray[np.bool_]:
+    """M^(p) of eq. 15, bool h,w, True = hidden: where E is above its threshold.
+
+    error: h,w, E. level: S,S, what E measures on good parts. rule: one of `THRESHOLD_RULES`. "level" takes that for the
+    threshold, so that little of a good part is hidden; the others split every map in two, also that of a good part.
+    """
+    if rule != "level":
+        hidden: NDArray[np.bool_] = error > _RULES[rule](error)
+        return hidden
+    rows, columns = ((2 * np.arange(n) + 1) * side // (2 * n) for n, side in zip(error.shape, level.shape))
+    hidden = error > level[np.ix_(rows, columns)]
+    return hidden
+
 
 _Array = NDArray[np.float64]
 

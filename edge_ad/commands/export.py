@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 _OF_A_RUN = (
-    "size", "plans", "noise_strength", "steps", "solver", "perceptual", "features", "rotations", "bank_size",
+    "size", "plans", "noise_strength", "steps", "solver", "noise_draws", "perceptual", "features", "rotations",
+    "bank_size",
 )  # fmt: skip
 
 
@@ -31,6 +32,8 @@ _OF_A_RUN = (
               help="Noise strength: where denoising starts, 1 is pure noise.")  # fmt: skip
 @click.option("--steps", default=4, show_default=True, type=click.IntRange(1, 1000), help="Steps of the plan grouped.")
 @click.option("--solver", type=click.Choice(["ddim", "dpmsolver++", "unipc"]), default="ddim", show_default=True)
+@click.option("--noise-draws", default=1, show_default=True, type=click.IntRange(1),
+              help="Inpaintings of every mask that grouped plans average, each from other noise.")  # fmt: skip
 @click.option("--lpips", "perceptual", type=click.Choice(["alexnet", "stlpips"]), default=None,
               help="Perceptual network of the score; the best one installed if not given.")  # fmt: skip
 @click.option("--features", type=click.Choice(["pair", "unit", "paper"]), default=None,
@@ -78,6 +81,7 @@ def command(
     noise_strength: float,
     steps: int,
     solver: str,
+    noise_draws: int,
     perceptual: str | None,
     features: str | None,
     rotations: str,
@@ -125,6 +129,7 @@ def command(
         noise_strength=noise_strength,
         steps=steps,
         solver=solver,
+        noise_draws=noise_draws,
         perceptual=perceptual,
         features=features,
         rotations=angles,

@@ -13,21 +13,22 @@ Profile = dict[str, tuple[int, int, int]]
 
 
 def plan_rows(plan: Plan, latent_size: int) -> int:
-    """Inpaintings of one image: 14 for `grouped`, 86 for `paper`, with the prototype-guided one."""
+    """Inpaintings of one image and noise draw: 14 for `grouped`, 86 for `paper`, with the prototype-guided one."""
     return len(scale_masks(plan, latent_size)[0]) + int(plan.prototype)
 
 
 def plan_axes(graph: str, plan: Plan, latent_size: int, images: int) -> dict[str, int]:
     """Sizes of the free axes of a graph for `images` images under a plan; docs/export.md explains the letters."""
-    rows = plan_rows(plan, latent_size)
-    pictures = rows if plan.decode == "each" else len(plan.scales) + int(plan.prototype)
+    rows = plan_rows(plan, latent_size) * plan.noise_draws
+    pictures = rows if plan.decode == "each" else (len(plan.scales) + int(plan.prototype)) * plan.noise_draws
     encoded = plan.masked_latents == "encoded"
+    starts = images * plan.noise_draws  # pairs of image and noise draw
     alone = graph in ("compose", "score", "decoder")  # they see one image at a time
     return {
         "B": rows if alone else rows * images,
-        "N": rows * images if encoded and graph == "encoder" else images,
-        "V": rows * images if encoded else images,
-        "P": images,
+        "N": starts if graph == "prepare" else rows * images if encoded and graph == "encoder" else images,
+        "V": rows * images if encoded else starts,
+        "P": starts,
         "K": pictures,
         "R": len(plan.scales),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from edge_ad.bundle import Graph
@@ -47,15 +48,24 @@ def each_session(bundle: Bundle, provider: str, options: SessionOptions) -> Iter
 
         yield from each_engine(bundle, provider, options)
         return
-    for name, graph in bundle.manifest.graphs.items():
-        # the bundle was verified: its files are what the manifest says
-        digest = "-".join(bundle.manifest.files[file] for file in graph.paths)
-        yield name, open_session(name, bundle.file(graph.file), graph, provider, options, digest)
+    for name in bundle.manifest.graphs:
+        yield name, _open(bundle, name, provider, options)
 
 
 def open_sessions(bundle: Bundle, provider: str, options: SessionOptions) -> dict[str, Session]:
-    """All sessions of `each_session`, by the name of the graph."""
-    return dict(each_session(bundle, provider, options))
+    """All sessions of `each_session`, by the name of the graph; a processor's two at a time, if it has the threads."""
+    if provider not in ("cpu", "openvino") or options.threads == 1:
+        return dict(each_session(bundle, provider, options))
+    with ThreadPoolExecutor(2) as pool:
+        opened = {name: pool.submit(_open, bundle, name, provider, options) for name in bundle.manifest.graphs}
+        return {name: session.result() for name, session in opened.items()}
+
+
+def _open(bundle: Bundle, name: str, provider: str, options: SessionOptions) -> Session:
+    graph = bundle.manifest.graphs[name]
+    # the bundle was verified: its files are what the manifest says
+    digest = "-".join(bundle.manifest.files[file] for file in graph.paths)
+    return open_session(name, bundle.file(graph.file), graph, provider, options, digest)
 
 
 def open_session(

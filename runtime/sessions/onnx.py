@@ -73,7 +73,8 @@ class OnnxSession:
         if provider != "cpu":
             preload_cuda()
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # it prints of providers that fail
+            # it prints of a card's provider that fails; a processor's sessions are opened by threads that share stdout
+            with contextlib.nullcontext() if provider == "cpu" else contextlib.redirect_stdout(sys.stderr):
                 self._session = ort.InferenceSession(str(path), settings, providers=_chain(provider, options.device))
         except Exception as error:
             reason = " ".join(str(error).split())[:300]

@@ -134,6 +134,13 @@ def test_impossible_options_are_refused_before_any_work(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_noise_draws_are_those_of_grouped_plans(tiny_base):
+    from edge_ad.export.pipeline import ExportOptions, _plans
+
+    plans = _plans(tiny_base(), ExportOptions(plans=("grouped-1", "paper"), noise_draws=2))[1]
+    assert (plans["grouped-1"].noise_draws, plans["paper"].noise_draws) == (2, 1)
+
+
 def test_steps_that_a_strength_has_no_room_for_are_refused_before_any_work(tiny_run, tmp_path):
     from edge_ad.export.pipeline import export_run
 

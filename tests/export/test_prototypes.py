@@ -5,6 +5,7 @@ torch = pytest.importorskip("torch")
 
 from edge_ad.export.prototypes import (  # noqa: E402
     bank_rotations,
+    category_arrays,
     coreset,
     error_level,
     prototype_bank,
@@ -75,3 +76,6 @@ def test_a_bank_holds_the_turned_shots():
     assert error_level(features, 64) > 0
     assert error_level(features[:1], 64) == 1.0
     assert error_level([features[0], features[0]], 64) < 1e-2  # a shot seen twice has nothing new
+    # a single shot is taken once more: something new, but less than another picture is
+    alone = category_arrays(net, shots[:1], rotations=(0.0, 90.0))["level"]
+    assert 0 < alone < category_arrays(net, shots, rotations=(0.0, 90.0))["level"]

@@ -78,16 +78,20 @@ def test_without_costs_the_counts_are_known():
     reference=st.booleans(),
     alpha=st.sampled_from([0.0, 0.1]),
     steps=st.integers(1, 50),
+    draws=st.integers(1, 3),
 )
-def test_counts_are_those_of_a_slow_count(scales, grouping, decode, encoded, prototypes, reference, alpha, steps):
+def test_counts_are_those_of_a_slow_count(
+    scales, grouping, decode, encoded, prototypes, reference, alpha, steps, draws
+):
     plan = Plan(
-        scales=tuple(scales), grouping=grouping, decode=decode, schedule="s",
+        scales=tuple(scales), grouping=grouping, decode=decode, schedule="s", noise_draws=draws,
         masked_latents="encoded" if encoded else "blended", weights=Weights(alpha=alpha, reference=float(reference)),
     )  # fmt: skip
     guided = prototypes > 0 and alpha > 0
     masks = sum(k * k if grouping == "single" else len({(i % 2, j % 2) for i in range(k) for j in range(k)})
                 for k in scales) + guided  # fmt: skip
-    pictures = masks if decode == "each" else len(scales) + guided
+    pictures = draws * (masks if decode == "each" else len(scales) + guided)
+    masks *= draws
     found = plan_cost(unit_costs(), plan, 8, steps=steps, feature_shape=(2, 3, 3), prototypes=prototypes)
     assert found.inpaintings == masks
     assert found.evaluations == masks * steps
@@ -104,7 +108,9 @@ def test_a_real_bundle_runs_as_often_as_counted(tiny_bundle, tiny_picture):
     from edge_ad.runtime import Detector
 
     opened = Bundle.open(tiny_bundle)
-    for plan in ("grouped", "paper"):
+    several = opened.manifest.plans["grouped"].model_copy(update={"noise_draws": 3})
+    opened.manifest.plans["several"] = several
+    for plan in ("grouped", "paper", "several"):
         detector = Detector.load(opened, provider="cpu", plan=plan, threads=1)
         detector.inspect(tiny_picture, "ring")  # a plan may keep what does not depend on the image
         seen: dict[str, int] = {}

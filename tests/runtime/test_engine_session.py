@@ -58,7 +58,8 @@ def test_another_engine_is_refused_with_what_to_run(engines, library, version, c
 
 def sizes_of_run(plan, rows_of_images: list[int], limit: int) -> list[dict[str, int]]:
     """The free sizes of prepare and denoiser when the detector runs these images, chunk by chunk."""
-    owners = [image for image, rows in enumerate(rows_of_images) for _ in range(rows)]
+    draws = range(plan.noise_draws)
+    owners = [(image, draw) for image, rows in enumerate(rows_of_images) for draw in draws for _ in range(rows)]
     found = []
     for start in range(0, len(owners), limit):
         chunk = owners[start : start + limit]
@@ -73,10 +74,12 @@ def sizes_of_run(plan, rows_of_images: list[int], limit: int) -> list[dict[str, 
     run=st.integers(0, 1),
     images=st.integers(1, 3),
     bare=st.lists(st.booleans(), min_size=1, max_size=20),
+    draws=st.integers(1, 3),
 )
-def test_every_batch_of_the_detector_fits_a_profile(tiny_manifest, plans, run, images, bare):
+def test_every_batch_of_the_detector_fits_a_profile(tiny_manifest, plans, run, images, bare, draws):
     made = {"grouped": grouped_plan, "paper": paper_plan}
     chosen = [made[name](name) for name in plans]
+    chosen[0].noise_draws = draws
     plan = chosen[run % len(chosen)]
     for name in ("prepare", "denoiser"):
         graph = tiny_manifest.graphs[name]

@@ -68,9 +68,10 @@ def test_the_paper_has_86_masks_and_the_grouped_plan_14():
 
 @pytest.mark.parametrize("make", [paper_plan, grouped_plan])
 @pytest.mark.parametrize("with_prototype", [True, False])
-def test_a_layout_counts_every_pixel_once_a_scale(make, with_prototype):
+@pytest.mark.parametrize("draws", [1, 4])
+def test_a_layout_counts_every_pixel_once_a_scale(make, with_prototype, draws):
     """What enters eq. 18: over the pictures of a scale, weights and masks together cover each pixel exactly once."""
-    plan: Plan = make("s")
+    plan: Plan = make("s").model_copy(update={"noise_draws": draws})
     prototype = (np.random.default_rng(0).random((16, 16)) > 0.7).astype(np.float32) if with_prototype else None
     made = layout(plan, 16, prototype)
     np.testing.assert_array_equal(made.assignment.sum(0), np.ones(made.inpaintings))
@@ -81,7 +82,7 @@ def test_a_layout_counts_every_pixel_once_a_scale(make, with_prototype):
     np.testing.assert_array_equal(covered, np.ones((len(plan.scales), 1, 16, 16)))
     assert made.prototype.sum() == with_prototype
     if with_prototype:
-        assert made.prototype[-1] == 1
+        assert made.prototype[-1] == 1 / draws
         assert made.membership[:, -1].sum() == 0
         np.testing.assert_array_equal(made.picture_masks[-1, 0], prototype)
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_ad.runtime.prototypes import PrototypeBank, otsu_threshold, variance_sum_threshold
+from edge_ad.runtime.prototypes import PrototypeBank, otsu_threshold, prototype_mask, variance_sum_threshold
 
 maps = hnp.arrays(
     np.float32,
@@ -59,6 +59,22 @@ def test_the_two_rules_differ_on_one_outlier():
     assert otsu_threshold(error) == 0.0
     outlier = np.concatenate([np.linspace(0, 1, 100), [10.0]])
     assert variance_sum_threshold(outlier) == 1.0
+
+
+def test_a_level_hides_what_no_good_part_reaches():
+    rng = np.random.default_rng(0)
+    good = rng.random((8, 8)).astype(np.float32)
+    bad = good.copy()
+    bad[2:4, 5] = 3
+    level = np.ones((64, 64), np.float32)
+    assert not prototype_mask(good, level, "level").any()
+    np.testing.assert_array_equal(np.argwhere(prototype_mask(bad, level, "level")), [[2, 5], [3, 5]])
+    level[16:24, 40:48] = 4  # a level a pixel: the place of patch 2, 5
+    np.testing.assert_array_equal(np.argwhere(prototype_mask(bad, level, "level")), [[3, 5]])
+    # the paper's rule and Otsu's part the good map too
+    for rule, threshold in (("variance-sum", variance_sum_threshold), ("otsu", otsu_threshold)):
+        np.testing.assert_array_equal(prototype_mask(good, level, rule), good > threshold(good))
+        assert prototype_mask(good, level, rule).any()
 
 
 def test_maps_that_are_not_finite_are_refused():
