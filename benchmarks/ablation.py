@@ -104,10 +104,10 @@ ROWS = {
     ),
     "beyond": (
         Row("as in table 3", "both"),
-        Row("mean of 2 noise draws", "both", "draws-2"),
-        Row("mean of 4 noise draws", "both", "draws-4"),
         Row("eq. 15 by Otsu's threshold", "both", "otsu"),
         Row("eq. 15 by the level of good pictures", "both", "level"),
+        Row("mean of 2 noise draws", "both", "draws-2"),
+        Row("mean of 4 noise draws", "both", "draws-4"),
     ),
 }
 TITLES = {

@@ -10,6 +10,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -238,11 +239,12 @@ def verified_manifest(folder: Path, source: Path) -> Manifest:
         raise BundleError(f'"{source}" holds "{unknown[0]}", which its manifest does not list; remove that file')
     if unlisted := sorted(set(manifest.named_files()) - present):
         raise BundleError(f'"{source}" refers to "{unlisted[0]}", which its manifest does not list; export again')
-    for path, digest in manifest.files.items():
-        if sha256_file(folder / path) != digest:
-            raise BundleError(
-                f'"{path}" of "{source}" is damaged: its SHA-256 differs from the manifest; copy it again'
-            )
+    with ThreadPoolExecutor() as pool:
+        for path, found in zip(manifest.files, pool.map(lambda path: sha256_file(folder / path), manifest.files)):
+            if found != manifest.files[path]:
+                raise BundleError(
+                    f'"{path}" of "{source}" is damaged: its SHA-256 differs from the manifest; copy it again'
+                )
     return manifest
 
 

@@ -56,9 +56,13 @@ def open_sessions(bundle: Bundle, provider: str, options: SessionOptions) -> dic
     """All sessions of `each_session`, by the name of the graph; a processor's two at a time, if it has the threads."""
     if provider not in ("cpu", "openvino") or options.threads == 1:
         return dict(each_session(bundle, provider, options))
-    with ThreadPoolExecutor(2) as pool:
-        opened = {name: pool.submit(_open, bundle, name, provider, options) for name in bundle.manifest.graphs}
-        return {name: session.result() for name, session in opened.items()}
+    graphs = bundle.manifest.graphs
+    size = {name: sum(bundle.file(file).stat().st_size for file in graph.paths) for name, graph in graphs.items()}
+    with ThreadPoolExecutor(2) as pool:  # the largest first, so that none is left to wait for at the end
+        opened = {
+            name: pool.submit(_open, bundle, name, provider, options) for name in sorted(graphs, key=lambda n: -size[n])
+        }
+        return {name: opened[name].result() for name in graphs}
 
 
 def _open(bundle: Bundle, name: str, provider: str, options: SessionOptions) -> Session:
