@@ -21,9 +21,16 @@ from edge_ad.runtime.inpaint import Floats, Image, Inpainter, Job, Look
 from edge_ad.runtime.monitor import DriftModel, DriftMonitor, pool
 from edge_ad.runtime.result import Inspection, concluded, to_uint8
 from edge_ad.runtime.sessions.base import Session, SessionOptions, to_host
+from edge_ad.runtime.sessions.card import card_memory
 from edge_ad.runtime.sessions.choose import choose_provider, open_sessions
 
 DEFAULT_MEMORY = 1 << 30
+
+
+def default_memory(provider: str) -> int:
+    """Bytes that one run of a graph may take where nobody says: 1 GiB, or half of what the card has if that is more."""
+    card = card_memory() if provider in ("cuda", "trt-rtx", "tensorrt") else None
+    return max(DEFAULT_MEMORY, (card or 0) // 2)
 
 
 class Detector:
@@ -74,15 +81,15 @@ class Detector:
         plan: str | None = None,
         seed: int = 0,
         threads: int | None = None,
-        memory: int = DEFAULT_MEMORY,
+        memory: int | None = None,
         cascade: bool = False,
     ) -> Detector:
         """Open a bundle, verify it, and load its graphs.
 
         provider: one of `choose.PROVIDERS`. plan: one of the bundle's, None for its default.
         seed: of the noise. threads: CPU threads of each session, None for the library's choice. memory: bytes that one
-        run of a graph may take, an estimate by which batches are split. cascade: parts that the prototype error decides
-        by the category's calibrated limits are not inpainted, see `cascade_limits`.
+        run of a graph may take, an estimate by which batches are split; None for `default_memory`. cascade: parts that
+        the prototype error decides by the category's calibrated limits are not inpainted, see `cascade_limits`.
 
         Raises BundleError for a damaged bundle or an unknown plan, OptionError for a provider that cannot run here.
         """
@@ -92,7 +99,8 @@ class Detector:
         _check_weights(opened)
         options = SessionOptions(threads=threads)
         sessions = open_sessions(opened, kind, options)
-        return cls(opened, name, chosen, sessions, seed=seed, memory=memory, cascade=cascade)
+        budget = default_memory(kind) if memory is None else memory
+        return cls(opened, name, chosen, sessions, seed=seed, memory=budget, cascade=cascade)
 
     def variant(
         self,

@@ -29,6 +29,7 @@ def profile(
     *,
     provider: str = "auto",
     threads: int | None = None,
+    memory: int | None = None,
     repeats: int = 5,
     step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def profile(
     load_seconds, precision = 0.0, ""
     for name in sorted(plans, key=lambda name: (costs[name].flops, costs[name].evaluations)):
         start = time.perf_counter()
-        detector = Detector.load(bundle, provider=kind, plan=name, threads=threads)
+        detector = Detector.load(bundle, provider=kind, plan=name, threads=threads, memory=memory)
         load_seconds = load_seconds or time.perf_counter() - start
         precision = detector.precision
         runs = []

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from edge_ad.runtime.engines.library import (
     target_name,
 )
 from edge_ad.runtime.engines.memory import available_bytes, build_bytes, memory_text, run_bytes
-from edge_ad.runtime.engines.profiles import Profile, axis_sizes, graph_profiles
+from edge_ad.runtime.engines.profiles import Profile, axis_sizes, graph_profiles, plan_axes
 from edge_ad.runtime.engines.worker import Builder
 from edge_ad.runtime.sessions.card import card_capability
 
@@ -126,7 +126,7 @@ def make_engines(
                 log(f"engine {label}: {path.stat().st_size / 1e6:.1f} MB, {how} in {seconds:.1f} s")
                 step(1, label)
             entries[target] = entry
-            log(f"engine {target}: about {_card_need(manifest, files, profiles)} on the card")
+            log(f"engine {target}: on the card, about {_card_need(manifest, files, options.images)}")
     return entries
 
 
@@ -204,12 +204,15 @@ def _check_memory(files: Mapping[str, list[Path]], options: EngineOptions, log: 
     log(f"{sentence}: trying, as --force says")
 
 
-def _card_need(manifest: Manifest, files: Mapping[str, list[Path]], profiles: Mapping[str, Sequence[Profile]]) -> str:
-    """Weights of all graphs, and the largest graph's activations at its best sizes (they do not run at once)."""
-    weights = activations = 0
-    for name, graph in manifest.graphs.items():
-        weights += run_bytes(graph, files[name], 0)
-        axis = next((axis for axis in graph.outputs[0].shape[:1] if isinstance(axis, str)), None)
-        rows = profiles[name][-1][axis][1] if axis and profiles[name] else 1
-        activations = max(activations, run_bytes(graph, [], rows))
-    return memory_text(weights + activations)
+def _card_need(manifest: Manifest, files: Mapping[str, list[Path]], images: int) -> str:
+    """Weights of all graphs, and for every plan the largest graph's activations, which do not run at once."""
+    weights = sum(run_bytes(graph, files[name], 0) for name, graph in manifest.graphs.items())
+    needs = []
+    for plan_name, plan in manifest.plans.items():
+        activations = 0
+        for name, graph in manifest.graphs.items():
+            axis = next((axis for axis in graph.outputs[0].shape[:1] if isinstance(axis, str)), "")
+            rows = plan_axes(name, plan, manifest.latent_size, images).get(axis, 1)
+            activations = max(activations, run_bytes(graph, [], rows))
+        needs.append(f"{memory_text(activations)} for the batches of {plan_name}")
+    return f"{memory_text(weights)} of weights, at most {', '.join(needs)}; smaller ones with --memory"

@@ -10,7 +10,8 @@ from pathlib import Path
 class StationOptions:
     """Settings of a station.
 
-    records: folder of the database and the pictures. provider, plan, seed, threads: as `Detector.load` has them.
+    records: folder of the database and the pictures. provider, plan, seed, threads, memory: as `Detector.load` has
+    them.
     max_batch: images in one batch. max_delay: seconds that the oldest image waits for others to fill its batch.
     queue: images that may wait; more are refused. deadline: seconds an image may take, where its request says nothing.
     worker_timeout: seconds after which a batch is given up and the worker started anew; five times what a full batch
@@ -25,6 +26,7 @@ class StationOptions:
     plan: str | None = None
     seed: int = 0
     threads: int | None = None
+    memory: int | None = None
     max_batch: int = 8
     max_delay: float = 0.005
     queue: int = 64

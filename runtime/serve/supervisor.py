@@ -98,6 +98,7 @@ class Supervisor:
             plan=options.plan,
             seed=options.seed,
             threads=options.threads,
+            memory=options.memory,
             cascade=options.cascade,
             allow_uncalibrated=options.allow_uncalibrated,
             warm_batch=options.max_batch,

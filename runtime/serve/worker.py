@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class Worker:
     """Answers the station's messages until its standard input ends.
 
-    - load: slot, path, provider, plan, seed, threads, allow_uncalibrated, warm_batch → what the bundle is.
+    - load: slot, path, provider, plan, seed, threads, memory, cascade, allow_uncalibrated, warm_batch → what the bundle
+      is.
     - inspect: slot, categories, sizes (H, W of the originals), and one uint8 S,S,3 array each → results, and two arrays
       each: score map and inpainted. An image without a finite score has an "error" for a result, and two empty arrays.
     - unload: slot.
@@ -93,6 +94,7 @@ class Worker:
             plan=header["plan"],
             seed=header["seed"],
             threads=header["threads"],
+            memory=header["memory"],
             cascade=header["cascade"],
         )
         if header["cascade"]:

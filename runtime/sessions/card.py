@@ -27,6 +27,14 @@ def card_count() -> int:
     return count.value
 
 
+def card_memory(index: int = 0) -> int | None:
+    """Bytes that a card has, in use or not; None where there is no such card."""
+    driver, device, size = _driver(), ctypes.c_int(0), ctypes.c_size_t(0)
+    if driver is None or driver.cuDeviceGet(ctypes.byref(device), index) != 0:
+        return None
+    return size.value if driver.cuDeviceTotalMem_v2(ctypes.byref(size), device) == 0 else None
+
+
 def card_capability(index: int = 0) -> tuple[int, int] | None:
     """The compute capability of a card, such as (8, 6); None where there is no such card."""
     driver, device = _driver(), ctypes.c_int(0)

@@ -33,6 +33,18 @@ def data(tmp_path_factory, tiny_shots):
     return root
 
 
+def test_little_memory_splits_the_work_and_changes_nothing(tiny_bundle, tiny_shots, tmp_path, capsys):
+    image, rows = str(tiny_shots["ring"][0]), []
+    for memory in ([], ["--memory", "1e-9"]):
+        out = tmp_path / f"out{len(memory)}"
+        options = ["--category", "ring", "--provider", "cpu", "--out", str(out), *memory]
+        assert run(["inspect", str(tiny_bundle), image, *options]) == 0
+        rows.append(json.loads((out / "results.jsonl").read_text()))
+    assert rows[0]["score"] == pytest.approx(rows[1]["score"], rel=1e-4)
+    assert run(["inspect", str(tiny_bundle), image, "--out", str(tmp_path / "x"), "--memory", "0"]) == 2
+    assert "--memory" in capsys.readouterr().err
+
+
 def test_evaluate_and_report(tiny_bundle, data, tmp_path, capsys):
     out, report = tmp_path / "m.json", tmp_path / "report"
     options = ["--plan", "grouped", "--json", str(out), "--report", str(report), "--provider", "cpu", "--seed", "3"]

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from edge_ad.bundle import Engine
 from edge_ad.bundle_files import Bundle, read_manifest, write_manifest
 from edge_ad.errors import EdgeAdError, OptionError
+from edge_ad.runtime.detector import default_memory
 from edge_ad.runtime.engines.profiles import axis_sizes, choose_profile, graph_profiles, plan_rows
 from edge_ad.runtime.plan import grouped_plan, layout, paper_plan
 from edge_ad.runtime.sessions.base import SessionOptions
-from edge_ad.runtime.sessions.card import card_capability, card_count
+from edge_ad.runtime.sessions.card import card_capability, card_count, card_memory
 from edge_ad.runtime.sessions.choose import open_sessions
 from edge_ad.runtime.sessions.engine import select_engine
 
@@ -179,6 +180,8 @@ def test_without_a_card_every_way_in_says_so(tiny_bundle, tmp_path):
     from edge_ad.runtime.sessions.cuda import card
 
     assert card_capability() is None
+    assert card_memory() is None
+    assert default_memory("trt-rtx") == default_memory("cpu") == 1 << 30
     copy = with_engine(tiny_bundle, tmp_path, library="trt-rtx", version="1", compute_capability="8.6")
     with Bundle.open(copy) as opened, pytest.raises(OptionError, match="no NVIDIA card"):
         open_sessions(opened, "trt-rtx", SessionOptions())
@@ -212,6 +215,13 @@ def test_engines_compute_what_the_graphs_do(engines_here):
         for check in verify_engines(opened):
             assert check.state == "ran"
             assert check.passed, check
+
+
+@gpu
+@pytest.mark.gpu
+def test_a_card_gives_half_of_its_memory():
+    assert default_memory("trt-rtx") == max(card_memory() // 2, 1 << 30)
+    assert default_memory("cpu") == 1 << 30
 
 
 @gpu
