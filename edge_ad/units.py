@@ -17,11 +17,6 @@ def si(value: float, unit: str = "") -> str:
     return f"{scaled:.{digits}f} {_PREFIXES[power]}{unit}".strip()
 
 
-def gibibytes(value: float | None) -> int | None:
-    """Bytes of an option given in GiB; None stays None."""
-    return None if value is None else int(value * (1 << 30))
-
-
 def seconds(value: float) -> str:
     """Milliseconds below a second ("57.2 ms"), seconds above ("12.3 s")."""
     return f"{value * 1000:.{1 if value < 0.1 else 0}f} ms" if value < 1 else f"{value:.{2 if value < 10 else 1}f} s"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_ad.commands._options import memory_option
+
 if TYPE_CHECKING:
     from edge_ad.evaluation import Evaluation
 
@@ -22,12 +24,7 @@ if TYPE_CHECKING:
 @click.option("--categories", help="Only these, separated by commas; all that data and bundle share otherwise.")
 @click.option("--limit", type=int, help="Test images a category at most, half of them bad.")
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
-@click.option(
-    "--memory",
-    type=click.FloatRange(0, min_open=True),
-    metavar="GIB",
-    help="What one run of a graph may take; larger batches are split. 1, or half of the card's if not given.",
-)
+@memory_option
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the noise.")
 @click.option(
     "--cascade", is_flag=True, help="Inpaint only what the prototypes leave in doubt; see calibrate --cascade."
@@ -42,7 +39,7 @@ def command(
     categories: str | None,
     limit: int | None,
     provider: str,
-    memory: float | None,
+    memory: int | None,
     seed: int,
     cascade: bool,
     record: bool,
@@ -61,7 +58,6 @@ def command(
     from edge_ad.report import PAGE, check_folder, write_report
     from edge_ad.runtime import Detector
     from edge_ad.shared_categories import shared_categories
-    from edge_ad.units import gibibytes
 
     if report is not None:
         check_folder(report)
@@ -70,7 +66,7 @@ def command(
     if record and not bundle.is_dir():
         raise OptionError(f"--record needs a bundle folder, not {bundle}: unpack it with edge-ad bundle unpack")
     names = category_names(data)  # a wrong folder is told before the bundle is loaded
-    detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed, memory=gibibytes(memory), cascade=cascade)
+    detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed, memory=memory, cascade=cascade)
     wanted = shared_categories(categories, names, detector.categories, data, bundle)
     for name in wanted if cascade else ():
         detector.cascade_limits(name)  # told before anything is inspected

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from edge_ad.commands._options import memory_option
+
 #: Exit code when a part was rejected and `--fail-on-reject` is given.
 REJECTED = 3
 
@@ -17,12 +19,7 @@ REJECTED = 3
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the results.")
 @click.option("--plan", help="One of the bundle's plans; its default otherwise.")
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
-@click.option(
-    "--memory",
-    type=click.FloatRange(0, min_open=True),
-    metavar="GIB",
-    help="What one run of a graph may take; larger batches are split. 1, or half of the card's if not given.",
-)
+@memory_option
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the noise.")
 @click.option(
     "--cascade", is_flag=True, help="Inpaint only what the prototypes leave in doubt; see calibrate --cascade."
@@ -36,7 +33,7 @@ def command(
     out: Path,
     plan: str | None,
     provider: str,
-    memory: float | None,
+    memory: int | None,
     seed: int,
     cascade: bool,
     inpainted: bool,
@@ -53,12 +50,11 @@ def command(
     from edge_ad.inspection import Job, find_jobs, inspect_files
     from edge_ad.progress import progress
     from edge_ad.runtime import Detector
-    from edge_ad.units import gibibytes
 
     for path in images:
         if not path.exists():  # told before the bundle is loaded
             raise InputError(f"{path}: no such file or folder")
-    detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed, memory=gibibytes(memory), cascade=cascade)
+    detector = Detector.load(bundle, provider=provider, plan=plan, seed=seed, memory=memory, cascade=cascade)
     jobs = find_jobs(images, detector.categories, category, out)
     for name in sorted({job.category for job in jobs} if cascade else ()):
         detector.cascade_limits(name)  # told before anything is inspected

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from edge_ad.commands._options import memory_option
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
@@ -15,12 +17,7 @@ import click
 @click.option("--plan", "plans", multiple=True, help="One of the bundle's plans; may be repeated. All if not given.")
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
 @click.option("--threads", type=click.IntRange(1), default=None, help="CPU threads; the library's choice if not given.")
-@click.option(
-    "--memory",
-    type=click.FloatRange(0, min_open=True),
-    metavar="GIB",
-    help="What one run of a graph may take; larger batches are split. 1, or half of the card's if not given.",
-)
+@memory_option
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Timed inspections a plan.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def command(
@@ -30,7 +27,7 @@ def command(
     plans: tuple[str, ...],
     provider: str,
     threads: int | None,
-    memory: float | None,
+    memory: int | None,
     repeats: int,
     as_json: bool,
 ) -> None:
@@ -45,7 +42,6 @@ def command(
     from edge_ad.images import read_image
     from edge_ad.progress import progress
     from edge_ad.runtime.profile import drawn_image, profile
-    from edge_ad.units import gibibytes
 
     picture = None if image is None else read_image(image)  # a wrong file is told before the bundle is loaded
     with Bundle.open(bundle) as opened:
@@ -58,7 +54,7 @@ def command(
         with progress("Profiling", len(names) * (repeats + 1) + 1) as step:
             result = profile(
                 opened, picture, chosen, names,
-                provider=provider, threads=threads, memory=gibibytes(memory), repeats=repeats, step=step,
+                provider=provider, threads=threads, memory=memory, repeats=repeats, step=step,
             )  # fmt: skip
     result["image"] = "drawn: rings and noise, no product" if image is None else str(image)
     if as_json:

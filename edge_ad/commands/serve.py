@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from edge_ad.commands._options import memory_option
+
 
 @click.command()
 @click.argument("bundles", nargs=-1, required=True, metavar="[NAME=]BUNDLE...")
@@ -25,8 +27,7 @@ import click
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
 @click.option("--plan", help="One of the bundles' plans; the default of each otherwise.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the worker.")
-@click.option("--memory", type=click.FloatRange(0, min_open=True), metavar="GIB",
-              help="What one run of a graph may take. 1, or half of the card's if not given.")  # fmt: skip
+@memory_option
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the noise.")
 @click.option("--cascade", is_flag=True, help="Inpaint only what prototypes leave in doubt; see calibrate --cascade.")
 @click.option("--allow-uncalibrated", is_flag=True, help="Load bundles without thresholds: verdicts stay undecided.")
@@ -62,7 +63,7 @@ def command(
     provider: str,
     plan: str | None,
     threads: int | None,
-    memory: float | None,
+    memory: int | None,
     seed: int,
     cascade: bool,
     allow_uncalibrated: bool,
@@ -96,7 +97,6 @@ def command(
     from edge_ad.runtime.serve.products import parse_bundles
     from edge_ad.runtime.serve.server import Network, run
     from edge_ad.runtime.serve.station import Station
-    from edge_ad.units import gibibytes
 
     products = parse_bundles(bundles)
     for path in products.values():  # told before anything is started; the worker verifies every file
@@ -114,7 +114,7 @@ def command(
         plan=plan,
         seed=seed,
         threads=threads,
-        memory=gibibytes(memory),
+        memory=memory,
         cascade=cascade,
         max_batch=max_batch,
         max_delay=max_delay_ms / 1000,
