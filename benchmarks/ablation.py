@@ -28,11 +28,12 @@ from typing import Any
 import click
 from begun import check_begun
 from kept import Kept, with_levels, with_plan
+from script import run
 
 from edge_ad.bundle import Plan, Schedule, Weights
 from edge_ad.dataset import category_names, load_dataset
 from edge_ad.doctor.machine import examine
-from edge_ad.errors import EdgeAdError, OptionError
+from edge_ad.errors import OptionError
 from edge_ad.evaluation import evaluate, percent
 from edge_ad.export.pipeline import ExportOptions, Product, build_bundle
 from edge_ad.files import atomic_path, write_json, write_text
@@ -344,7 +345,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EdgeAdError as error:
-        raise SystemExit(f"ablation: {error}") from None
+    run(main)

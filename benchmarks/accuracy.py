@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 import numpy as np
 from begun import check_begun
+from script import run
 
 from edge_ad.bundle_files import read_manifest, write_manifest
 from edge_ad.dataset import category_names, load_dataset
-from edge_ad.errors import EdgeAdError
 from edge_ad.evaluation import METRICS, evaluate
 from edge_ad.export.pipeline import export_run
 from edge_ad.files import atomic_folder, write_json, write_text
@@ -99,7 +99,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EdgeAdError as error:
-        raise SystemExit(f"accuracy: {error}") from None
+    run(main)

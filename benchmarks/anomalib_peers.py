@@ -22,9 +22,9 @@ import click
 import numpy as np
 import numpy.typing as npt
 import torch
+from script import run
 
 from edge_ad.dataset import Dataset, load_dataset, shots
-from edge_ad.errors import EdgeAdError
 from edge_ad.evaluation import evaluate, text_table
 from edge_ad.files import write_json
 from edge_ad.images import read_image, resize_image
@@ -152,7 +152,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EdgeAdError as error:
-        raise SystemExit(f"anomalib_peers: {error}") from None
+    run(main)

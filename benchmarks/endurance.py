@@ -19,24 +19,20 @@ from typing import Any
 
 import click
 import numpy as np
+from script import run
 
 from edge_ad.dataset import category_names, load_dataset
-from edge_ad.errors import EdgeAdError, OptionError
+from edge_ad.errors import OptionError
 from edge_ad.files import write_json
 from edge_ad.images import read_image
 from edge_ad.processor import this_processor
 from edge_ad.progress import progress
 from edge_ad.runtime import Detector
+from edge_ad.runtime.serve.usage import resident_bytes
 from edge_ad.shared_categories import shared_categories
 
 ROUNDS = 5
 Items = list[tuple[np.ndarray, str]]
-
-
-def resident() -> int:
-    """Bytes of this process that are in memory now."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def seconds(detector: Detector, items: Items) -> float:
@@ -61,9 +57,9 @@ def throughput(detector: Detector, items: Items, batches: tuple[int, ...]) -> di
     return found
 
 
-def endure(detector: Detector, items: Items, batch: int, images: int) -> list[tuple[int, int]]:
+def endure(detector: Detector, items: Items, batch: int, images: int) -> list[tuple[int, float]]:
     """(images inspected, resident bytes) ten times on the way."""
-    marks: list[tuple[int, int]] = []
+    marks: list[tuple[int, float]] = []
     source, done = cycle(items), 0
     with progress("Enduring", images) as step:
         while done < images:
@@ -72,7 +68,7 @@ def endure(detector: Detector, items: Items, batch: int, images: int) -> list[tu
             done += count
             step(count)
             if done >= images * (len(marks) + 1) // 10:
-                marks.append((done, resident()))
+                marks.append((done, resident_bytes(os.getpid())))
     return marks
 
 
@@ -125,7 +121,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EdgeAdError as error:
-        raise SystemExit(f"endurance: {error}") from None
+    run(main)

@@ -21,13 +21,13 @@ from typing import Any
 
 import click
 from begun import check_begun
+from script import run
 
 from edge_ad.bundle import Manifest
 from edge_ad.bundle_files import Bundle, read_manifest
 from edge_ad.calibration.ranges import collect_ranges
 from edge_ad.dataset import Dataset, category_names, load_dataset
 from edge_ad.doctor.machine import examine
-from edge_ad.errors import EdgeAdError
 from edge_ad.evaluation import evaluate, percent
 from edge_ad.export.quantize import quantize_bundle
 from edge_ad.export.quantize_options import QuantizeOptions
@@ -210,7 +210,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EdgeAdError as error:
-        raise SystemExit(f"precisions: {error}") from None
+    run(main)

@@ -16,11 +16,11 @@ import click
 import numpy as np
 import onnx
 import onnxruntime as ort
+from script import run
 
 from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.layers import find_layers, kept_by_rule
 from edge_ad.calibration.ranges import bundle_ranges
-from edge_ad.errors import EdgeAdError
 from edge_ad.export.quantize_scheme import Scheme
 from edge_ad.export.quantize_sensitivity import relative_error
 from edge_ad.export.quantize_write import quantized_model
@@ -71,7 +71,4 @@ def main(bundle: Path, name: str, rows: int, runs: int) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EdgeAdError as error:
-        raise SystemExit(f"quantized_kinds: {error}") from None
+    run(main)

@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.runtime.serve.pictures import png
+from edge_ad.runtime.serve.usage import resident_bytes
 
 #: Content types of malformed forms; one in three is right.
 FORMS = ("multipart/form-data; boundary=x", "multipart/form-data", "a/b")
@@ -175,9 +176,8 @@ async def recorded(client: Client) -> list[dict[str, object]]:
 
 def memory(pid: int) -> float:
     """Resident memory of a process and its children, MiB (Linux)."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20 + sum(memory(int(child)) for child in children)
+    return resident_bytes(pid) / 2**20 + sum(memory(int(child)) for child in children)
 
 
 async def measure(process: subprocess.Popen[bytes], port: int, arguments: argparse.Namespace) -> dict[str, object]:

@@ -15,15 +15,14 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
+from script import run
 
 from edge_ad.dataset import category_names, load_dataset
-from edge_ad.errors import EdgeAdError
 from edge_ad.files import write_json
-from edge_ad.images import read_image, read_mask
+from edge_ad.images import read_image, read_mask, shrink_mask
 from edge_ad.runtime import Detector
 from edge_ad.runtime.prototypes import THRESHOLD_RULES, prototype_mask
 from edge_ad.shared_categories import shared_categories
-from edge_ad.training.heads.pictures import shrink_mask
 
 COLUMNS = ("good_hidden", "bad_hidden", "good_over_40", "good_one_or_none", "recall", "precision")
 TITLES = ("good: hidden", "bad: hidden", "good: over 40 %", "good: one or none", "of the defect", "of what is hidden")
@@ -88,7 +87,4 @@ def main(bundle: Path, data: Path, limit: int | None, provider: str, json_file: 
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EdgeAdError as error:
-        raise SystemExit(f"threshold_rules: {error}") from None
+    run(main)

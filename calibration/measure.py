@@ -23,6 +23,7 @@ from edge_ad.regions import label, region_areas
 from edge_ad.runtime import Detector, Inspection
 from edge_ad.runtime.result import smallest_area
 from edge_ad.runtime.sessions.card import card_capability
+from edge_ad.runtime.sessions.choose import ON_PROCESSOR
 
 Floats = NDArray[np.float32]
 
@@ -77,7 +78,7 @@ def runs_on(provider: str) -> str:
     """
     modules = [name for name in _MODULES.get(provider, ("onnxruntime",)) if name in sys.modules]
     libraries = [f"{name} {getattr(sys.modules[name], '__version__', '')}".strip() for name in modules]
-    capability = None if provider in ("cpu", "openvino") else card_capability()
+    capability = None if provider in ON_PROCESSOR else card_capability()
     device = this_processor()[0] if capability is None else "card of compute capability {}.{}".format(*capability)
     return ", ".join([*libraries, device])
 

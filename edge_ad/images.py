@@ -136,6 +136,15 @@ def resize_mask(mask: Mask, size: int) -> Mask:
     return np.asarray(resized).astype(bool)
 
 
+def shrink_mask(mask: Mask, size: int) -> Mask:
+    """Resize a mask, bool H,W, to bool size,size: a pixel is set where any pixel of its area is, so that a scratch one
+    pixel wide does not become a good part; enlarged, each takes one pixel's value.
+    """
+    rows, columns = (np.arange(size) * side // size for side in mask.shape)
+    shrunk: Mask = np.logical_or.reduceat(np.logical_or.reduceat(mask, rows, axis=0), columns, axis=1)
+    return shrunk
+
+
 def thumbnail(image: Picture, side: int) -> Picture:
     """Shrink so that the longer side is at most `side`, the aspect ratio kept: uint8 H,W,3 to uint8 h,w,3."""
     small = Image.fromarray(image)

@@ -10,7 +10,7 @@ from edge_ad.calibration.levels import highest_map
 from edge_ad.images import read_image
 from edge_ad.runtime.costs import bundle_plan_cost
 from edge_ad.runtime.detector import Detector
-from edge_ad.runtime.sessions.choose import choose_provider
+from edge_ad.runtime.sessions.choose import ON_PROCESSOR, choose_provider
 
 # beyond this many FLOPs a processor would need many minutes; nano and four shots take about 0.06e12 a picture
 MOST_ON_CPU = 2e13
@@ -28,7 +28,7 @@ def map_levels(
     if not pictures:
         return {}
     opened, provider = Bundle.open(bundle), choose_provider("auto")
-    if bundle_plan_cost(opened, plan).flops * pictures > MOST_ON_CPU and provider in ("cpu", "openvino"):
+    if bundle_plan_cost(opened, plan).flops * pictures > MOST_ON_CPU and provider in ON_PROCESSOR:
         log(f"normal levels of the inpainting map, plan {plan}: not measured, too much work for a processor")
         return {}
     found = highest_maps(Detector.load(opened, provider=provider, plan=plan), shots)

@@ -106,9 +106,10 @@ def error_level(features: Sequence[Floats], positions: int, again: Sequence[Floa
     features: rows of every shot, the unturned picture's `positions` rows first. again: rows of other pictures of the
     same part, which a single shot is compared with, as nothing can be held out; 1 where there are none either.
     """
-    banks = [[rows for i, rows in enumerate(features) if i != held_out] for held_out in range(len(features))]
-    pairs = [(bank, rows[:positions]) for bank, rows in zip(banks, features) if bank]
-    pairs = pairs or [(list(features), rows) for rows in again]
+    if len(features) > 1:
+        pairs = [([*features[:i], *features[i + 1 :]], rows[:positions]) for i, rows in enumerate(features)]
+    else:
+        pairs = [([*features], rows) for rows in again]
     if not pairs:
         return 1.0
     levels = []

@@ -22,14 +22,14 @@ from edge_ad.runtime.monitor import DriftModel, DriftMonitor, pool
 from edge_ad.runtime.result import Inspection, concluded, to_uint8
 from edge_ad.runtime.sessions.base import Session, SessionOptions, to_host
 from edge_ad.runtime.sessions.card import card_memory
-from edge_ad.runtime.sessions.choose import choose_provider, open_sessions
+from edge_ad.runtime.sessions.choose import ON_PROCESSOR, choose_provider, open_sessions
 
 DEFAULT_MEMORY = 1 << 30
 
 
 def default_memory(provider: str) -> int:
     """Bytes that one run of a graph may take where nobody says: 1 GiB, or half of what the card has if that is more."""
-    card = card_memory() if provider in ("cuda", "trt-rtx", "tensorrt") else None
+    card = None if provider in ON_PROCESSOR else card_memory()
     return max(DEFAULT_MEMORY, (card or 0) // 2)
 
 

@@ -157,8 +157,3 @@ def layout(plan: Plan, size: int, prototype_mask: Floats | None) -> Layout:
 def guided(plan: Plan, weights: Weights) -> bool:
     """Whether the prototype-guided mask is inpainted: not where eq. 21 gives it no weight, as nobody would look."""
     return plan.prototype and weights.alpha > 0
-
-
-def evaluations(plan: Plan, size: int, steps: int) -> int:
-    """Denoiser evaluations of one image: inpaintings times steps."""
-    return (len(scale_masks(plan, size)[0]) + guided(plan, plan.weights)) * plan.noise_draws * steps

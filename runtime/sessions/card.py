@@ -27,19 +27,28 @@ def card_count() -> int:
     return count.value
 
 
-def card_memory(index: int = 0) -> int | None:
-    """Bytes that a card has, in use or not; None where there is no such card."""
-    driver, device, size = _driver(), ctypes.c_int(0), ctypes.c_size_t(0)
+def _device(index: int) -> tuple[Any, ctypes.c_int] | None:
+    """The driver and its handle of a card; None where there is no such card."""
+    driver, device = _driver(), ctypes.c_int(0)
     if driver is None or driver.cuDeviceGet(ctypes.byref(device), index) != 0:
         return None
-    return size.value if driver.cuDeviceTotalMem_v2(ctypes.byref(size), device) == 0 else None
+    return driver, device
+
+
+def card_memory(index: int = 0) -> int | None:
+    """Bytes that a card has, in use or not; None where there is no such card."""
+    found, size = _device(index), ctypes.c_size_t(0)
+    if found is None or found[0].cuDeviceTotalMem_v2(ctypes.byref(size), found[1]) != 0:
+        return None
+    return size.value
 
 
 def card_capability(index: int = 0) -> tuple[int, int] | None:
     """The compute capability of a card, such as (8, 6); None where there is no such card."""
-    driver, device = _driver(), ctypes.c_int(0)
-    if driver is None or driver.cuDeviceGet(ctypes.byref(device), index) != 0:
+    found = _device(index)
+    if found is None:
         return None
+    driver, device = found
     numbers = []
     for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
         value = ctypes.c_int(0)

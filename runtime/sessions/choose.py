@@ -14,6 +14,8 @@ from edge_ad.runtime.sessions.base import Session, SessionOptions
 from edge_ad.runtime.sessions.card import card_count
 
 PROVIDERS = ("auto", "cpu", "cuda", "trt-rtx", "tensorrt", "openvino")
+#: Those of `PROVIDERS` that compute on a processor; the others need a card.
+ON_PROCESSOR = ("cpu", "openvino")
 # what is rounded to bf16 where the processor has it; distances and scores keep fp32
 _HALF_GRAPHS = ("denoiser", "encoder", "decoder")
 
@@ -54,7 +56,7 @@ def each_session(bundle: Bundle, provider: str, options: SessionOptions) -> Iter
 
 def open_sessions(bundle: Bundle, provider: str, options: SessionOptions) -> dict[str, Session]:
     """All sessions of `each_session`, by the name of the graph; a processor's two at a time, if it has the threads."""
-    if provider not in ("cpu", "openvino") or options.threads == 1:
+    if provider not in ON_PROCESSOR or options.threads == 1:
         return dict(each_session(bundle, provider, options))
     graphs = bundle.manifest.graphs
     size = {name: sum(bundle.file(file).stat().st_size for file in graph.paths) for name, graph in graphs.items()}

@@ -90,9 +90,8 @@ def test_noise_draws_give_the_mean_of_what_each_draw_gives(tiny_bundle, pictures
     np.testing.assert_array_equal(alone[0]["image_maps"], base.evidence(pictures[0], "ring")["image_maps"])
 
     batch = several.inspect_batch(pictures, ["ring", "weave", "ring"])
-    one_row = Detector(
-        several.bundle, plan, several.plan, several._sessions, seed=0, memory=1
-    )  # one row a run: every draw by itself
+    # one row a run: every draw by itself
+    one_row = Detector(several.bundle, plan, several.plan, several._sessions, seed=0, memory=1)
     for image, name, got in zip(pictures, ["ring", "weave", "ring"], batch):
         np.testing.assert_allclose(got.score_map, one_row.inspect(image, name).score_map, rtol=1e-3, atol=1e-5)
 

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from edge_ad.bundle import Plan
 from edge_ad.runtime import masks
-from edge_ad.runtime.plan import evaluations, grouped_plan, layout, named_plan, paper_plan
+from edge_ad.runtime.costs import plan_cost
+from edge_ad.runtime.plan import grouped_plan, layout, named_plan, paper_plan
 
 sizes = st.integers(1, 40)
 
@@ -62,8 +63,9 @@ def test_the_paper_has_86_masks_and_the_grouped_plan_14():
     paper, grouped = layout(paper_plan("paper"), 32, prototype), layout(grouped_plan("grouped"), 32, prototype)
     assert (paper.inpaintings, paper.pictures) == (86, 86)
     assert (grouped.inpaintings, grouped.pictures) == (14, 5)
-    assert evaluations(paper_plan("paper"), 32, 20) == 1720
-    assert evaluations(grouped_plan("grouped"), 32, 4) == 52
+    for plan, steps, evaluations in ((paper_plan("paper"), 20, 1720), (grouped_plan("grouped"), 4, 52)):
+        cost = plan_cost({}, plan, 32, steps=steps, feature_shape=(1, 1, 1), prototypes=1)
+        assert cost.evaluations == evaluations
 
 
 @pytest.mark.parametrize("make", [paper_plan, grouped_plan])

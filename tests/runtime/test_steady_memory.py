@@ -1,22 +1,16 @@
 """A detector that runs for long takes no more memory than after its first pictures."""
 
 import gc
+import os
 import sys
 
 import numpy as np
 import pytest
 
 from edge_ad.runtime import Detector
+from edge_ad.runtime.serve.usage import resident_bytes
 
 pytestmark = pytest.mark.slow
-
-
-def resident():
-    """Bytes of this process that are in memory now."""
-    import os
-
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -31,6 +25,6 @@ def test_memory_is_steady(tiny_bundle, draw_picture, provider):
         detector.inspect(pictures[number % 4], ("ring", "weave")[number % 2], inpainted=number % 3 == 0)
         if number % 50 == 49:
             gc.collect()
-            marks.append(resident())
+            marks.append(resident_bytes(os.getpid()))
     growth = np.array(marks[1:]) - marks[1]
     assert growth.max() < 8e6, f"resident bytes every 50 pictures: {marks}"

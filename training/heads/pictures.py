@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_ad.dataset import category_names, load_known
 from edge_ad.errors import InputError
-from edge_ad.images import Mask, Picture, read_image, read_mask, resize_image
+from edge_ad.images import Mask, Picture, read_image, read_mask, resize_image, shrink_mask
 from edge_ad.training.augment import augment
 from edge_ad.training.prompts import CategoryInfo
 
@@ -75,15 +75,6 @@ def gather(pairs: Sequence[Path], good: Path | None, categories: Sequence[str] |
             )
     ordered = {name: dict(sorted(kinds.items())) for name, kinds in sorted(found.items())}
     return Material(ordered, dict(sorted(fine.items())))
-
-
-def shrink_mask(mask: Mask, size: int) -> Mask:
-    """Resize a mask, bool H,W, to bool size,size: a pixel is set where any pixel of its area is, so that a scratch one
-    pixel wide does not become a good part; enlarged, each takes one pixel's value.
-    """
-    rows, columns = (np.arange(size) * side // size for side in mask.shape)
-    shrunk: Mask = np.logical_or.reduceat(np.logical_or.reduceat(mask, rows, axis=0), columns, axis=1)
-    return shrunk
 
 
 class Reader:

@@ -13,13 +13,13 @@ pytest.importorskip("accelerate")
 
 from edge_ad.commands.heads import command  # noqa: E402
 from edge_ad.errors import BundleError, InputError, OptionError  # noqa: E402
-from edge_ad.images import read_image, read_mask, write_image  # noqa: E402
+from edge_ad.images import read_image, read_mask, shrink_mask, write_image  # noqa: E402
 from edge_ad.metrics import auroc  # noqa: E402
 from edge_ad.training.heads import train as training  # noqa: E402
 from edge_ad.training.heads.folder import load_heads  # noqa: E402
 from edge_ad.training.heads.measure import measure_heads  # noqa: E402
 from edge_ad.training.heads.network import SegmenterGraph  # noqa: E402
-from edge_ad.training.heads.pictures import Material, Reader, Views, gather, shrink_mask  # noqa: E402
+from edge_ad.training.heads.pictures import Material, Reader, Views, gather  # noqa: E402
 from edge_ad.training.heads.train import HeadTuning, train_heads  # noqa: E402
 from edge_ad.training.prompts import category_info, read_table  # noqa: E402
 

@@ -1,0 +1,18 @@
+"""How the scripts here end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge_ad.errors import EdgeAdError
+
+
+def run(command: Callable[[], Any]) -> None:
+    """Run a script's command; what a user can mend becomes one sentence after the script's name, and exit code 1."""
+    try:
+        command()
+    except EdgeAdError as error:
+        raise SystemExit(f"{Path(sys.argv[0]).stem}: {error}") from None
