@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
+from edge_ad.commands._options import FloatRange
+
 
 @click.command("distill")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the new run.")
 @click.option("--steps", default=300, show_default=True, type=click.IntRange(min=1), help="Optimiser steps.")
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Views a step.")
-@click.option("--lr", "learning_rate", default=1e-4, show_default=True, type=click.FloatRange(0, min_open=True))
-@click.option("--lambda", "strength", default=0.6, show_default=True, type=click.FloatRange(0, 1, min_open=True),
+@click.option("--lr", "learning_rate", default=1e-4, show_default=True, type=FloatRange(0, min_open=True))
+@click.option("--lambda", "strength", default=0.6, show_default=True, type=FloatRange(0, 1, min_open=True),
               help="Highest noise strength that will be started from.")  # fmt: skip
 @click.option(
     "--rank", default=64, show_default=True, type=click.IntRange(min=1), help="Of the LoRA, for runs with one."

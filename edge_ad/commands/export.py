@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from edge_ad.commands._options import FloatRange
+
 _OF_A_RUN = (
     "size", "plans", "noise_strength", "steps", "solver", "noise_draws", "perceptual", "features", "rotations",
     "bank_size",
@@ -28,7 +30,7 @@ _OF_A_RUN = (
               help="Images that share a batch of an engine.")  # fmt: skip
 @click.option("--plan", "plans", default="grouped,paper", show_default=True,
               help="Plans, comma-separated; first is default. grouped-2 is grouped with 2 steps.")  # fmt: skip
-@click.option("--lambda", "noise_strength", default=0.4, show_default=True, type=click.FloatRange(0, 1, min_open=True),
+@click.option("--lambda", "noise_strength", default=0.4, show_default=True, type=FloatRange(0, 1, min_open=True),
               help="Noise strength: where denoising starts, 1 is pure noise.")  # fmt: skip
 @click.option("--steps", default=4, show_default=True, type=click.IntRange(1, 1000), help="Steps of the plan grouped.")
 @click.option("--solver", type=click.Choice(["ddim", "dpmsolver++", "unipc"]), default="ddim", show_default=True)
@@ -55,11 +57,11 @@ _OF_A_RUN = (
 @click.option("--graphs", default="encoder,denoiser,decoder", show_default=True, help="Graphs to quantize.")
 @click.option("--clip", type=click.Choice(["minmax", "percentile", "mse"]), default="mse", show_default=True,
               help="How ranges of activations are cut.")  # fmt: skip
-@click.option("--layer-error", default=0.02, show_default=True, type=click.FloatRange(0, min_open=True),
+@click.option("--layer-error", default=0.02, show_default=True, type=FloatRange(0, min_open=True),
               help="Relative error of a graph above which its costliest layers are left as they are.")  # fmt: skip
-@click.option("--least-correlation", default=0.98, show_default=True, type=click.FloatRange(0, 1),
+@click.option("--least-correlation", default=0.98, show_default=True, type=FloatRange(0, 1),
               help="Of score maps with fp32; below it nothing is written.")  # fmt: skip
-@click.option("--most-auroc-loss", default=0.02, show_default=True, type=click.FloatRange(0, 1),
+@click.option("--most-auroc-loss", default=0.02, show_default=True, type=FloatRange(0, 1),
               help="Of image AUROC against fp32; past it nothing is written.")  # fmt: skip
 @click.option("--check-images", default=6, show_default=True, type=click.IntRange(2),
               help="Good and bad pictures a category to compare with.")  # fmt: skip

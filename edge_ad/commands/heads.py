@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from edge_ad.commands._options import FloatRange
+
 AT_LEAST_ONE = click.IntRange(min=1)
 
 
@@ -26,11 +28,11 @@ def command() -> None:
 @click.option("--size", default=256, show_default=True, type=AT_LEAST_ONE, help="Image side in px.")
 @click.option("--steps", type=AT_LEAST_ONE, help="Steps of the segmenter; 600.")
 @click.option("--batch", type=AT_LEAST_ONE, help="Pictures a step of the segmenter; 16.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Its peak learning rate; 1e-3.")
+@click.option("--lr", type=FloatRange(min=0, min_open=True), help="Its peak learning rate; 1e-3.")
 @click.option("--classifier-steps", type=click.IntRange(min=0), help="Steps of the classifier; 600; 0 leaves it out.")
 @click.option("--classifier-batch", type=AT_LEAST_ONE, help="Pictures a step of the classifier; 16.")
-@click.option("--classifier-lr", type=click.FloatRange(min=0, min_open=True), help="Its peak learning rate; 1e-3.")
-@click.option("--good-share", default=0.5, show_default=True, type=click.FloatRange(0, 1, max_open=True),
+@click.option("--classifier-lr", type=FloatRange(min=0, min_open=True), help="Its peak learning rate; 1e-3.")
+@click.option("--good-share", default=0.5, show_default=True, type=FloatRange(0, 1, max_open=True),
               help="Share of good pictures in the segmenter's batches.")  # fmt: skip
 @click.option("--categories-file", type=click.Path(path_type=Path), help="Your category table (TOML); docs/train.md.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from edge_ad.commands._options import FloatRange
+
 
 @click.group()
 def command() -> None:
@@ -19,7 +21,7 @@ def command() -> None:
 @click.option("--since", help="Only from this time on, ISO 8601, for instance 2026-11-22T06:00:00Z.")
 @click.option("--until", help="Only before this time.")
 @click.option("--judged-only", is_flag=True, help="Only parts that an operator has judged.")
-@click.option("--test-share", default=0.2, show_default=True, type=click.FloatRange(0, 1),
+@click.option("--test-share", default=0.2, show_default=True, type=FloatRange(0, 1),
               help="Share of the good parts that go to test/good.")  # fmt: skip
 def export(
     records: Path,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_ad.commands._options import memory_option
+from edge_ad.commands._options import FloatRange, memory_option
 
 
 @click.command()
@@ -20,8 +20,8 @@ from edge_ad.commands._options import memory_option
 @click.option("--tls-key", type=click.Path(path_type=Path, exists=True), help="Its key (PEM).")
 @click.option("--records", default=Path("station"), show_default=True, type=click.Path(path_type=Path, file_okay=False),
               help="Folder of the records and pictures.")  # fmt: skip
-@click.option("--keep-days", type=click.FloatRange(0, min_open=True), help="Remove records after so many days.")
-@click.option("--keep-gb", type=click.FloatRange(0, min_open=True), help="Remove the oldest pictures above this size.")
+@click.option("--keep-days", type=FloatRange(0, min_open=True), help="Remove records after so many days.")
+@click.option("--keep-gb", type=FloatRange(0, min_open=True), help="Remove the oldest pictures above this size.")
 @click.option("--bundles", "folders", multiple=True, type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Folder whose bundles may be loaded while the station runs; may be repeated.")  # fmt: skip
 @click.option("--provider", default="auto", show_default=True, help="What to run on: auto, cpu, cuda, openvino, …")
@@ -32,13 +32,13 @@ from edge_ad.commands._options import memory_option
 @click.option("--cascade", is_flag=True, help="Inpaint only what prototypes leave in doubt; see calibrate --cascade.")
 @click.option("--allow-uncalibrated", is_flag=True, help="Load bundles without thresholds: verdicts stay undecided.")
 @click.option("--max-batch", default=8, show_default=True, type=click.IntRange(1, 64), help="Images in one batch.")
-@click.option("--max-delay-ms", default=5.0, show_default=True, type=click.FloatRange(0, 10_000),
+@click.option("--max-delay-ms", default=5.0, show_default=True, type=FloatRange(0, 10_000),
               help="How long an image waits for others to fill its batch.")  # fmt: skip
 @click.option("--queue", default=64, show_default=True, type=click.IntRange(1), help="Images that may wait.")
-@click.option("--deadline", default=30.0, show_default=True, type=click.FloatRange(0, 600, min_open=True),
+@click.option("--deadline", default=30.0, show_default=True, type=FloatRange(0, 600, min_open=True),
               help="Seconds an image may take, unless its request says otherwise.")  # fmt: skip
 @click.option("--max-upload-mb", default=64, show_default=True, type=click.IntRange(1), help="Size of a request.")
-@click.option("--max-megapixels", default=50.0, show_default=True, type=click.FloatRange(0, 89, min_open=True),
+@click.option("--max-megapixels", default=50.0, show_default=True, type=FloatRange(0, 89, min_open=True),
               help="Size of an image.")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file of sources and sinks; see docs/station.md.")
 @click.option("--watch", multiple=True, type=click.Path(path_type=Path), metavar="FOLDER",

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from edge_ad.commands._options import FloatRange
+
 
 @click.group()
 def command() -> None:
@@ -22,7 +24,7 @@ def command() -> None:
 @click.option("--base", default="nano", show_default=True, help="nano, a diffusers folder, or a hub id (owner/name).")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps; 5000, nano 600.")
 @click.option("--batch", type=click.IntRange(min=1), help="Pairs a step; 4, with --background 2 (nano 4).")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="AdamW's learning rate; 2e-5, nano 1e-3.")
+@click.option("--lr", type=FloatRange(min=0, min_open=True), help="AdamW's learning rate; 2e-5, nano 1e-3.")
 @click.option("--views", type=click.IntRange(min=1), help="Augmented views of the pairs; 200, nano 96.")
 @click.option("--rank", type=click.IntRange(min=1), help="Rank of the LoRA matrices; 32.")
 @click.option("--targets", help="UNet layers that carry LoRA, separated by commas; attention, nano also convolutions.")
@@ -78,13 +80,13 @@ def train_command(
 @click.option("--count", default=500, show_default=True, type=click.IntRange(min=1), help="Accepted pairs.")
 @click.option("--steps", default=50, show_default=True, type=click.IntRange(1, 1000), help="Steps of the solver.")
 @click.option("--solver", type=click.Choice(["ddim", "dpmsolver++", "unipc"]), default="ddim", show_default=True)
-@click.option("--cfg", type=click.FloatRange(min=1), help="Guidance scale; the generator's own by default, 1 is none.")
+@click.option("--cfg", type=FloatRange(min=1), help="Guidance scale; the generator's own by default, 1 is none.")
 @click.option("--start", type=click.Choice(["mean", "noise", "good", "paste"]), default="mean", show_default=True,
               help="What the first noise covers: the training pairs' mean colour, nothing (as in the paper), a good "
               "picture, or one with a real defect pasted in.")  # fmt: skip
 @click.option(
     "--strength",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FloatRange(0, 1, min_open=True),
     help="Share of the noise schedule that is run; 1, and 0.6 from a good picture, whose outline it keeps.",
 )
 @click.option(

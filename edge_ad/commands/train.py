@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
+from edge_ad.commands._options import FloatRange
+
 AT_LEAST_ONE = click.IntRange(min=1)
 AT_LEAST_ZERO = click.IntRange(min=0)
-POSITIVE = click.FloatRange(min=0, min_open=True)
-SHARE = click.FloatRange(0, 1)
+POSITIVE = FloatRange(min=0, min_open=True)
+SHARE = FloatRange(0, 1)
 
 
 @click.command("train")
@@ -31,7 +33,7 @@ SHARE = click.FloatRange(0, 1)
 @click.option(
     "--targets", help="Module names that carry LoRA, separated by commas; attention, feed-forward, convolutions."
 )
-@click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the denoiser's averaged weights.")
+@click.option("--ema", type=FloatRange(0, 1, max_open=True), help="Decay of the denoiser's averaged weights.")
 @click.option("--decoder-steps", type=AT_LEAST_ZERO, help="Decoder steps; nano 150; 0 with --steps 0.")
 @click.option("--decoder-epochs", type=AT_LEAST_ONE, help="Instead: passes over the shots; 200, nano takes steps.")
 @click.option("--decoder-batch", type=AT_LEAST_ONE, help="Crops a decoder step; 8.")
@@ -58,7 +60,7 @@ SHARE = click.FloatRange(0, 1)
     help="auto: bf16 where the hardware has it, else fp16 on a card.",
 )
 @click.option("--accumulate", default=1, show_default=True, type=AT_LEAST_ONE, help="Parts a batch is split into.")
-@click.option("--clip", type=click.FloatRange(min=0), help="Largest norm of the gradient; 1; 0 does not clip.")
+@click.option("--clip", type=FloatRange(min=0), help="Largest norm of the gradient; 1; 0 does not clip.")
 @click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time, for small cards.")
 @click.option("--seed", default=0, show_default=True, type=AT_LEAST_ZERO, help="0 takes the first shots by name.")
 def command(data: Path, out: Path, categories: str | None, **options: Any) -> None:

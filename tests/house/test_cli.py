@@ -156,3 +156,16 @@ def test_the_readme_lists_the_verbs_in_order() -> None:
 def test_a_negative_seed_is_refused_before_any_work(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*verb, "--seed", "-1"]) == 2
     assert "'--seed': -1 is not in the range x>=0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_number_that_is_none_is_a_usage_error(value, capsys):
+    """click's own ranges let NaN pass, with which no limit is ever exceeded."""
+    for verb, option in (
+        (["inspect", "b", "i", "--out", "o"], "--memory"),
+        (["serve", "b"], "--keep-days"),
+        (["export", "b", "--out", "o"], "--most-auroc-loss"),
+        (["train", "d", "--out", "r"], "--clip"),
+    ):
+        assert run([*verb, option, value]) == 2
+        assert option in capsys.readouterr().err
