@@ -1,10 +1,12 @@
 """Check and time a bundle's engines on this machine's card: one command, one page to send back.
 
-    python benchmarks/gpu_check.py BUNDLE [--library trt-rtx|tensorrt] [--repeats 30]
+    python benchmarks/gpu_check.py BUNDLE [--library trt-rtx|tensorrt] [--repeats 30] [--data DATA]
 
 Builds the engines of this card first where the bundle has none, in a copy of it. Then, for every graph: the largest and
 mean error against PyTorch's numbers that are stored in the bundle, and the median time of a run at each of the engine's
-profiles. Last, one image through the whole detector, against ONNX Runtime on the CPU.
+profiles. Then one image through the whole detector, against ONNX Runtime on the CPU, and `edge-ad profile`. With
+--data, a data set with test pictures, also the tables of peer_pipeline.py (it needs the train extra and a plan "paper")
+and savings.py.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import json
 import platform
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.bundle_files import Bundle
+from edge_ad.dataset import load_dataset
 from edge_ad.doctor.machine import find_cards
 from edge_ad.runtime import Detector
 from edge_ad.runtime.engines.library import capability_text, load_library
@@ -61,6 +66,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--library", choices=["trt-rtx", "tensorrt"], default="trt-rtx")
     parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--data", type=Path, help="prints the ratio and savings tables too")
     arguments = parser.parse_args()
     capability = card_capability()
     if capability is None:
@@ -79,6 +85,7 @@ def main() -> None:
         if not fits:
             add_engines(folder, EngineOptions(arguments.library))
         failed = check(folder, arguments.library, arguments.repeats)
+        tables(folder, arguments.library, arguments.data, Path(scratch))
     if failed:
         raise SystemExit(f"gpu_check: off: {', '.join(failed)}")
 
@@ -111,6 +118,22 @@ def check(folder: Path, library: str, repeats: int) -> list[str]:
           f"on the CPU {expected.score:.5f}; correlation of the maps {alike:.6f}")  # fmt: skip
     print(f"stages in ms: { {stage: round(1e3 * seconds, 2) for stage, seconds in found.times.items()} }")
     return failed + ([] if alike >= 0.9999 or detector.precision != "fp32" else ["score map"])
+
+
+def tables(folder: Path, library: str, data: Path | None, scratch: Path) -> None:
+    """Print what this project's documents show of a processor."""
+    here = Path(__file__).parent
+    commands = [["-m", "edge_ad", "profile", folder, "--provider", library]]
+    if data is not None:
+        data = data.resolve()
+        first = load_dataset(data, need_test=True).categories[0]
+        picture = ["--image", first.test[0].path, "--category", first.name]
+        common = ["--json", scratch / "peers.json", "--providers", library, "--bf16"]
+        commands.append([here / "peer_pipeline.py", folder, *picture, *common])
+        commands.append([here / "savings.py", folder, data, "--json", scratch / "savings.json", "--provider", library])
+    for command in commands:
+        print(f"\n{' '.join(str(part) for part in command)}", flush=True)
+        subprocess.run([sys.executable, *map(str, command)], check=False, cwd=scratch)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python benchmarks/peer_pipeline.py BUNDLE --image part.png --category bottle --json peers.json [--repeats 5]
                                        [--masks 86] [--providers cpu,openvino] [--plans paper,grouped] [--threads 2]
-                                       [--bf16] [--torch eager,compile]
+                                       [--bf16] [--torch eager,compile] [--patchcore DATA]
 
-The peers run the base model's own networks in PyTorch on the paper plan's masks of that image, in this process:
+The peers run the base model's own networks in PyTorch on the paper plan's masks of that image, in this process, on a
+card where --providers are a card's:
 
     a  every mask a call, the pipeline's defaults: strength 1, 50 steps, guidance 7.5
     b  as a, without guidance
@@ -14,6 +15,8 @@ The peers run the base model's own networks in PyTorch on the paper plan's masks
 
 The detector runs on each of --providers, and with --torch its default plan also on the very modules that were exported,
 in PyTorch. A peer's time holds its inpaintings only: no prototypes and no score, which the detector's time does hold.
+With --patchcore, anomalib's PatchCore is a peer too: same backbone, four good pictures of the category in DATA, whole
+inspections. It needs anomalib beside edge-ad, see anomalib_peers.py.
 Repeats are interleaved in a new random order each, after one warm-up. With --masks below the plan's number, a random
 subset is timed and scaled to all of them, which is fair as every mask is a call of the same sizes; the table gives both
 numbers. Evaluations are counted rows that went through the UNet. A run that is broken off is taken up again from its
@@ -24,7 +27,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -39,14 +41,17 @@ import torch
 from PIL import Image
 
 from edge_ad.bundle_files import Bundle
+from edge_ad.dataset import load_dataset
 from edge_ad.files import write_json, write_text
 from edge_ad.images import read_image, resize_image
+from edge_ad.processor import this_processor
 from edge_ad.progress import progress
 from edge_ad.runtime import Detector
 from edge_ad.runtime.costs import bundle_plan_cost
 from edge_ad.runtime.masks import upsample
 from edge_ad.runtime.plan import scale_masks
 from edge_ad.runtime.profile import drawn_image
+from edge_ad.runtime.sessions.choose import ON_PROCESSOR
 from edge_ad.training.base import load_base
 from edge_ad.training.quiet import quiet_libraries
 
@@ -54,12 +59,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from torch_graphs import torch_detector
 
 GUIDANCE, STEPS = 7.5, 50
+SHOTS = 4
 
 
 class Peer:
     """diffusers' StableDiffusionInpaintPipeline with a base's networks. evaluations: UNet rows of the last `run`."""
 
-    def __init__(self, base_name: str, dtype: torch.dtype):
+    def __init__(self, base_name: str, dtype: torch.dtype, device: str):
         from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
 
         base = load_base(base_name)
@@ -73,8 +79,7 @@ class Peer:
             feature_extractor=None,
             requires_safety_checker=False,
         )
-        if dtype != torch.float32:
-            self.pipeline.to(dtype)
+        self.pipeline.to(device, dtype)
         self.pipeline.set_progress_bar_config(disable=True)
         self.evaluations = 0
         self.pipeline.unet.register_forward_pre_hook(self._count)
@@ -149,7 +154,7 @@ def table(result: dict[str, Any]) -> str:
     for name, row in rows.items():
         ratios = [f"{row['seconds'] / rows[other]['seconds']:.2f}" if rows[other]["times"] else "-" for other in ours]
         if sampled:
-            ratios.insert(0, f"{statistics.median(row['times']):.2f}" if row["peer"] and row["times"] else "-")
+            ratios.insert(0, f"{statistics.median(row['times']):.2f}" if row["scaled"] and row["times"] else "-")
         spread = f"{row['seconds']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
         lines.append(f"| {name} | {row['evaluations']:,} | {spread} | " + " | ".join(ratios) + " |")
     timed, total = about["masks_timed"], about["masks"]
@@ -177,6 +182,8 @@ def table(result: dict[str, Any]) -> str:
 @click.option("--plans", default="all", show_default=True, help="Plans of the bundle, separated by commas.")
 @click.option("--torch", "torch_modes", default="", metavar="eager,compile",
               help="Also run the default plan's graphs in PyTorch, so.")  # fmt: skip
+@click.option("--patchcore", type=click.Path(path_type=Path), metavar="DATA",
+              help="Also time anomalib's PatchCore, fitted to good pictures of this folder.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of every way; the libraries' choice if not given.")
 @click.option("--bf16", is_flag=True, help="Time the peer in bfloat16 too.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Where the numbers are kept.")
@@ -190,6 +197,7 @@ def main(
     providers: str,
     plans: str,
     torch_modes: str,
+    patchcore: Path | None,
     threads: int | None,
     bf16: bool,
     json_file: Path | None,
@@ -209,6 +217,12 @@ def main(
         list(opened.manifest.plans) if plans == "all" else [opened.plan(name.strip())[0] for name in plans.split(",")]
     )
     modes = [mode.strip() for mode in torch_modes.split(",") if mode.strip()]
+    on_card = [name for name in names if name not in ON_PROCESSOR]
+    if on_card and (len(on_card) < len(names) or modes or patchcore):
+        raise click.UsageError(
+            f"--providers {on_card[0]}: --torch, --patchcore and a processor's go in a run of their own"
+        )
+    device = "cuda" if on_card else "cpu"
     if unknown := sorted(set(modes) - {"eager", "compile"}):
         raise click.UsageError(f'--torch "{unknown[0]}" is not known; use eager, compile or both')
     paper = Detector.load(opened, provider=names[0], plan="paper", threads=threads)
@@ -217,7 +231,7 @@ def main(
     strength = opened.manifest.schedules[opened.plan("paper")[1].schedule].noise_strength
     prompt, original = f"A photo of a perfect {category.replace('_', ' ')}.", Image.fromarray(picture)
 
-    peer = Peer(base or opened.manifest.base.name, torch.float32)
+    peer = Peer(base or opened.manifest.base.name, torch.float32, device)
     ways = {
         "a: pipeline, defaults": (peer, 1.0, GUIDANCE, False),
         "b: no guidance": (peer, 1.0, 1.0, False),
@@ -225,10 +239,11 @@ def main(
         "d: c, one batch": (peer, strength, 1.0, True),
     }
     if bf16:
-        half = Peer(base or opened.manifest.base.name, torch.bfloat16)
+        half = Peer(base or opened.manifest.base.name, torch.bfloat16, device)
         ways["e: c, bfloat16"] = (half, strength, 1.0, False)
     rows: dict[str, Callable[[bool], None]] = {}
     evaluations: dict[str, int] = {}
+    whole: set[str] = set()
     subset = [masks[i] for i in chosen]
 
     def peer_call(name: str) -> Callable[[bool], None]:
@@ -241,6 +256,15 @@ def main(
         return call
 
     rows |= {name: peer_call(name) for name in ways}
+
+    if patchcore:
+        from anomalib_peers import Peer as AnomalibPeer
+
+        fitted = AnomalibPeer("patchcore", load_dataset(patchcore, [category]), SHOTS, seed=0, size=size)
+        name = "PatchCore (anomalib), no inpainting"
+        rows[name] = lambda warm_up: fitted.inspect(picture, category)  # type: ignore[assignment,return-value]
+        evaluations[name] = 0
+        whole.add(name)
 
     def ours(name: str, detector: Detector) -> None:
         rows[name] = lambda warm_up: detector.inspect(picture, category)  # type: ignore[assignment,return-value]
@@ -258,7 +282,7 @@ def main(
     settings = {
         "bundle": str(bundle), "category": category, "image": str(image), "masks": len(masks),
         "masks_timed": len(subset), "lambda": strength, "repeats": repeats, "threads": threads, "rows": list(rows),
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{this_processor()[0]}, {os.cpu_count()} cores",
         "torch": torch.__version__, "diffusers": diffusers.__version__,
     }  # fmt: skip
     found: dict[str, list[float]] = {name: [] for name in rows}
@@ -274,7 +298,8 @@ def main(
             scale = len(masks) / len(subset) if name in ways else 1
             numbers = [scale * one for one in times] or [float(0)]
             entries[name] = {
-                "peer": name in ways,
+                "peer": name in ways or name in whole,
+                "scaled": name in ways,
                 "evaluations": evaluations.get(name, 0),
                 "seconds": statistics.median(numbers),
                 "low": min(numbers),

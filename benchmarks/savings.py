@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import statistics
 import time
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from edge_ad.evaluation import evaluate
 from edge_ad.files import write_json, write_text
 from edge_ad.images import read_image
 from edge_ad.inspection import DetectorLike
+from edge_ad.processor import this_processor
 from edge_ad.progress import progress
 from edge_ad.runtime import Detector
 from edge_ad.runtime.costs import bundle_plan_cost
@@ -237,7 +237,7 @@ def main(
         "bundle": str(bundle), "files": files, "data": str(data), "categories": names,
         "per_class": per_class, "repeats": repeats, "provider": base.provider, "precision": base.precision,
         "numbers": _numbers(manifest, names), "timed": names[0], "threads": threads,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{this_processor()[0]}, {os.cpu_count()} cores",
     }  # fmt: skip
     old: dict[str, Any] = {}
     if json_file.is_file():

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import random
 import signal
 import statistics
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_ad.processor import this_processor
 from edge_ad.runtime.serve.pictures import png
 from edge_ad.runtime.serve.usage import resident_bytes
 
@@ -263,7 +263,7 @@ def main() -> None:
             code = process.wait(60)
     result |= {
         "exit_code": code,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{this_processor()[0]}, {os.cpu_count()} cores",
         "bundle": arguments.bundle.name,
     }
     print(json.dumps(result, indent=1))

@@ -9,7 +9,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from edge_ad.bundle import DIGEST, MANIFEST, SCHEMA_VERSION, CategoryEntry, Graph, Manifest, Plan
-from edge_ad.errors import BundleError
+from edge_ad.errors import BundleError, BundleUnavailable
 from edge_ad.files import atomic_folder, atomic_path, sha256_file, write_text
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+# no path of ours is nearly as long, and the file system, or a walk through the folders, would give up before
+_LONGEST, _LONGEST_NAME = 1024, 255
 
 
 class Bundle:
@@ -38,14 +42,16 @@ class Bundle:
     def open(cls, path: Path | str) -> Bundle:
         """Open a bundle folder or `.tar`, check its schema version and the SHA-256 of every file.
 
-        Raises BundleError with one sentence that names what is wrong: no bundle, newer schema, a damaged, missing or
-        unlisted file, a path that leaves the bundle.
+        Raises BundleError with one sentence that names what is wrong: newer schema, a damaged, missing or unlisted
+        file, a path that leaves the bundle; BundleUnavailable where nothing is there, or no room to unpack it.
         """
         source = Path(path)
         if source.is_dir():
             return cls(source, verified_manifest(source, source), source)
         if not source.exists():
-            raise BundleError(f'there is no bundle at "{source}"; give the folder or .tar that edge-ad export wrote')
+            raise BundleUnavailable(
+                f'there is no bundle at "{source}"; give the folder or .tar that edge-ad export wrote'
+            )
         scratch = Path(tempfile.mkdtemp(prefix="edge-ad-bundle-"))
         try:
             folder = unpack(source, scratch)
@@ -92,6 +98,13 @@ class Bundle:
         except (ValueError, EOFError) as error:
             raise BundleError(f'"{relative}" of "{self.source}" is not a plain .npy array; export it again') from error
         return array
+
+    def check_unchanged(self, paths: Iterable[str]) -> None:
+        """BundleError when one of these listed files is not what it was when the bundle was opened."""
+        for path in paths:
+            file = self.file(path)
+            if not file.is_file() or sha256_file(file) != self.manifest.files[path]:
+                raise BundleError(f'"{path}" of "{self.source}" has changed since the bundle was opened; start again')
 
     def graph(self, name: str) -> Graph:
         """The entry of a graph; BundleError naming it when the bundle has none of that name."""
@@ -171,7 +184,9 @@ def unpack(archive: Path, target: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target).free
     if Path(archive).stat().st_size > free:
-        raise BundleError(f'"{archive}" needs more than the {free / 1e6:.0f} MB free at "{target}"; make room there')
+        raise BundleUnavailable(
+            f'"{archive}" needs more than the {free / 1e6:.0f} MB free at "{target}"; make room there'
+        )
     try:
         with tarfile.open(archive, "r:") as tar:
             for entry in tar:
@@ -261,6 +276,8 @@ def _files_of(folder: Path, source: Path) -> Iterator[str]:
 def _safe_relative(path: str, source: Path) -> PurePosixPath:
     """`path` when it stays below the bundle; BundleError otherwise (absolute, "..", drive or backslash)."""
     pure = PurePosixPath(path)
+    if len(path) > _LONGEST or any(len(part.encode()) > _LONGEST_NAME for part in pure.parts):
+        raise BundleError(f'"{source}" holds the path "{path[:40]}…", which is too long; do not trust it')
     if pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path or not path:
         raise BundleError(f'"{source}" holds the path "{path}", which leaves the bundle; do not trust it')
     return pure

@@ -17,6 +17,10 @@ class BundleError(EdgeAdError):
     """A bundle or run is damaged, of a newer schema, or lacks what was asked of it; exit code 1."""
 
 
+class BundleUnavailable(BundleError):  # noqa: N818 - as Overloaded and Expired
+    """A bundle cannot be had just now: it is not there, or there is no room to unpack it; exit code 1."""
+
+
 class OptionError(EdgeAdError):
     """Options that cannot be used together, or an option's value that cannot be; exit code 2."""
 

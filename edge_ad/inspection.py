@@ -259,7 +259,7 @@ def _inspect_each(
             "threshold": found.threshold,
             "normalised": getattr(found, "normalised", None),
             "regions": [asdict(region) for region in found.regions],
-            "seconds": sum(found.times.values()),
+            "seconds": found.times.get("total", sum(found.times.values())),
             "times": found.times,
             "stage": getattr(found, "stage", "inpainting"),
             "heatmap": heatmap.as_posix(),

@@ -131,6 +131,10 @@ class Detector:
         """What the category's threshold comes from; None without one, or where it was set by hand."""
         return self._category(category).calibration
 
+    def can_cascade(self, category: str) -> bool:
+        """Whether the prototype error alone bounds a category's scores, as a cascade needs."""
+        return cascade.bounded(self._category(category).weights)
+
     def cascade_limits(self, category: str) -> CascadeLimits:
         """Between which scores of the prototypes a part is inpainted; OptionError where none were calibrated."""
         return cascade.category_limits(self._category(category), self.plan_name, self.precision)

@@ -111,7 +111,9 @@ class Inpainter:
                 feeds = {"results": job.results, "masks": plan.compose, "assignment": plan.assignment}
                 latents = self._sessions["compose"].run_kept(feeds)["composed"]
         with clock("decode"):
-            return self._decode(latents)
+            return self._decode(
+                latents, len(job.layout.assignment) if self._plan.decode == "scale" else len(job.results)
+            )
 
     def reconstruction(self, job: Job, clock: Clock) -> Feed:
         """The image's own reconstruction, float32 1,3,S,S in [-1, 1]; the image itself where it has no weight."""
@@ -123,7 +125,7 @@ class Inpainter:
 
     def reconstructed(self, job: Job) -> Feed:
         """The image's own reconstruction, whatever its weight: float32 1,3,S,S in [-1, 1]."""
-        return self._decode(job.latents[None])
+        return self._decode(job.latents[None], 1)
 
     def score(
         self, job: Job, pictures: Feed, reconstruction: Feed, weights: Weights, outputs: Sequence[str]
@@ -223,9 +225,9 @@ class Inpainter:
             self._blank = self._encode(np.zeros((1, side, side, 3), np.uint8), np.ones((1, 1, side, side), np.float32))
         return self._blank
 
-    def _decode(self, latents: Feed) -> Feed:
-        count, limit = len(to_host(latents)) if isinstance(latents, np.ndarray) else 0, self.batch_limit("decoder")
-        session = self._sessions["decoder"]
+    def _decode(self, latents: Feed, count: int) -> Feed:
+        """Pictures float32 K,3,S,S of `count` latents K,4,h,w; on the device where one run takes them all."""
+        limit, session = self.batch_limit("decoder"), self._sessions["decoder"]
         if count <= limit:
             return session.run_kept({"latents": latents})["image"]
         host = to_host(latents)

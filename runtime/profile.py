@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from edge_ad.bundle_files import Bundle
 from edge_ad.errors import OptionError
-from edge_ad.runtime.cascade import bounded
 from edge_ad.runtime.costs import PlanCost, bundle_plan_cost
 from edge_ad.runtime.detector import Detector
 from edge_ad.runtime.gemm import measure_peak
@@ -61,7 +60,7 @@ def profile(
             "stages": stage_rows(runs[1:], costs[name]),
             "peak_memory": peak_memory(),
         }
-        if bounded(detector.plan.weights):
+        if detector.can_cascade(category):
             found[name]["cascade"] = cascade_row(found[name]["stages"])
         del detector
     gemm: dict[str, Any] = {"flops_per_second": None, "size": None, "precision": None, "reason": None}

@@ -10,6 +10,7 @@ import click
 from edge_ad.commands._options import memory_option
 
 if TYPE_CHECKING:
+    from edge_ad.bundle import Manifest
     from edge_ad.evaluation import Evaluation
 
 
@@ -79,7 +80,7 @@ def command(
     if json_file is not None:
         write_json(json_file, result.summary())
     if record:
-        _record(bundle, result)
+        _record(bundle, result, detector.bundle.manifest)
     click.echo(text_table(result))
     click.echo(f"{result.seconds_per_image:.3f} s an image, {detector.plan_name} plan, {detector.provider}")
     if result.cascade is not None:
@@ -89,11 +90,15 @@ def command(
         click.echo(f"report: {report / PAGE}")
 
 
-def _record(bundle: Path, result: Evaluation) -> None:
-    """Put the metrics into the manifest, in place of those of the same plan, precision and data set."""
+def _record(bundle: Path, result: Evaluation, evaluated: Manifest) -> None:
+    """Put the metrics into the manifest, in place of those of the same plan, precision and data set.
+
+    evaluated: the manifest that the detector had. BundleError where the bundle is damaged, or another one by now.
+    """
     from datetime import datetime, timezone
 
-    from edge_ad.bundle_files import read_manifest, replaced, write_manifest
+    from edge_ad.bundle_files import Bundle, replaced, write_manifest
+    from edge_ad.errors import BundleError
     from edge_ad.files import link_tree
 
     settings, summary = result.settings, result.summary()
@@ -103,7 +108,10 @@ def _record(bundle: Path, result: Evaluation) -> None:
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **{key: summary[key] for key in ("categories", "mean", "seconds_per_image")},
     }
-    manifest = read_manifest(bundle)
+    with Bundle.open(bundle) as opened:  # verified: writing it hashes every file anew
+        manifest = opened.manifest
+    if manifest.files != evaluated.files:
+        raise BundleError(f'"{bundle}" has changed while it was evaluated; run this again')
     same = ("plan", "precision", "data")
     kept = [old for old in manifest.metrics.get("evaluation", []) if any(old.get(key) != entry[key] for key in same)]
     manifest.metrics["evaluation"] = [*kept, entry]

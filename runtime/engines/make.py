@@ -15,7 +15,7 @@ import numpy as np
 from edge_ad.bundle import Engine, Graph, Manifest
 from edge_ad.bundle_files import Bundle, replaced, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
-from edge_ad.files import link_tree
+from edge_ad.files import link_tree, sha256_file
 from edge_ad.progress import progress
 from edge_ad.runtime.engines.build import BuildOptions
 from edge_ad.runtime.engines.cache import EngineCache, engine_key
@@ -120,6 +120,8 @@ def make_engines(
                         on_phase=lambda phase, label=label: step(0, f"{label}: {phase}"),  # type: ignore[misc]
                     )
                     seconds = time.perf_counter() - started
+                    if [sha256_file(file) for file in files[name]] != hashes:  # must not be kept as what it is not
+                        raise BundleError(f'"{graph.file}" got other content while engines were built; run this again')
                     cache.store(key, path, seconds)
                 entry.files[name] = f"engines/{target}/{name}.engine"
                 entry.build_seconds[name] = round(seconds, 3)
@@ -205,7 +207,7 @@ def _check_memory(files: Mapping[str, list[Path]], options: EngineOptions, log: 
 
 
 def _card_need(manifest: Manifest, files: Mapping[str, list[Path]], images: int) -> str:
-    """Weights of all graphs, and for every plan the largest graph's activations, which do not run at once."""
+    """Weights of all graphs, and for every plan the activations of all: each graph keeps memory of its own."""
     weights = sum(run_bytes(graph, files[name], 0) for name, graph in manifest.graphs.items())
     needs = []
     for plan_name, plan in manifest.plans.items():
@@ -213,6 +215,6 @@ def _card_need(manifest: Manifest, files: Mapping[str, list[Path]], images: int)
         for name, graph in manifest.graphs.items():
             axis = next((axis for axis in graph.outputs[0].shape[:1] if isinstance(axis, str)), "")
             rows = plan_axes(name, plan, manifest.latent_size, images).get(axis, 1)
-            activations = max(activations, run_bytes(graph, [], rows))
+            activations += run_bytes(graph, [], rows)
         needs.append(f"{memory_text(activations)} for the batches of {plan_name}")
-    return f"{memory_text(weights)} of weights, at most {', '.join(needs)}; smaller ones with --memory"
+    return f"{memory_text(weights)} of weights, at most {', '.join(needs)}"

@@ -71,7 +71,10 @@ def _open(bundle: Bundle, name: str, provider: str, options: SessionOptions) -> 
     graph = bundle.manifest.graphs[name]
     # the bundle was verified: its files are what the manifest says
     digest = "-".join(bundle.manifest.files[file] for file in graph.paths)
-    return open_session(name, bundle.file(graph.file), graph, provider, options, digest)
+    session = open_session(name, bundle.file(graph.file), graph, provider, options, digest)
+    if not getattr(session, "from_cache", False):  # the bundle may have been replaced since it was verified
+        bundle.check_unchanged(graph.paths)
+    return session
 
 
 def open_session(

@@ -1,6 +1,7 @@
 """Memory, copies and graphs of one NVIDIA card, through cuda-python: just what an engine needs.
 
 Everything goes through one stream a card, so that what one session computed another may read with no further wait.
+Threads take turns: `Card.lock` is held by every call, and by a session around a run.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Card:
     def __init__(self, index: int):
         self._cuda = _runtime()
         self._index = index
+        self.lock = threading.RLock()
         self.stream = int(self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking))
         # the stream's order makes it safe to hand a buffer on while the card still works on its last use
         self._free: dict[int, list[int]] = defaultdict(list)
@@ -64,14 +66,16 @@ class Card:
 
     def capture(self, work: Callable[[], None]) -> Any:
         """What `work` puts on the stream, as a graph that can be launched again; it is not run yet."""
-        self._call("cudaStreamBeginCapture", self.stream, self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed)
-        try:
-            work()
-        finally:
-            graph = self._call("cudaStreamEndCapture", self.stream)
-        executable = self._call("cudaGraphInstantiate", graph, 0)
-        self._call("cudaGraphDestroy", graph)
-        return executable
+        mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed
+        with self.lock:  # what other threads put on the stream meanwhile would be captured, and not run
+            self._call("cudaStreamBeginCapture", self.stream, mode)
+            try:
+                work()
+            finally:
+                graph = self._call("cudaStreamEndCapture", self.stream)
+            executable = self._call("cudaGraphInstantiate", graph, 0)
+            self._call("cudaGraphDestroy", graph)
+            return executable
 
     def launch(self, executable: Any) -> None:
         """Run a graph of `capture`."""
@@ -84,25 +88,28 @@ class Card:
 
     def take(self, nbytes: int) -> int:
         """The address of a free buffer of this size."""
-        free = self._free[nbytes]
-        if free:
-            return free.pop()
-        try:
-            return int(self._call("cudaMalloc", nbytes))
-        except CudaError:
-            self.release()  # buffers of other sizes may be what is in the way
-            return int(self._call("cudaMalloc", nbytes))
+        with self.lock:
+            free = self._free[nbytes]
+            if free:
+                return free.pop()
+            try:
+                return int(self._call("cudaMalloc", nbytes))
+            except CudaError:
+                self.release()  # buffers of other sizes may be what is in the way
+                return int(self._call("cudaMalloc", nbytes))
 
     def give(self, pointer: int, nbytes: int) -> None:
         """Hand a buffer back."""
-        self._free[nbytes].append(pointer)
+        with self.lock:
+            self._free[nbytes].append(pointer)
 
     def release(self) -> None:
         """Give free buffers back to the driver."""
-        self.wait()
-        for pointers in self._free.values():
-            while pointers:
-                self._call("cudaFree", pointers.pop())
+        with self.lock:
+            self.wait()
+            for pointers in self._free.values():
+                while pointers:
+                    self._call("cudaFree", pointers.pop())
 
     def _copy(self, target: int, source: int, nbytes: int, kind: Any) -> None:
         if nbytes:
@@ -112,7 +119,8 @@ class Card:
         if getattr(_current, "index", 0) != self._index:
             _current.index = self._index
             self._call("cudaSetDevice", self._index)
-        code, *values = getattr(self._cuda, name)(*arguments)
+        with self.lock:
+            code, *values = getattr(self._cuda, name)(*arguments)
         if code != self._cuda.cudaError_t.cudaSuccess:
             mend = (
                 "the card's memory is full: close other programs on it, or use a plan with fewer masks"

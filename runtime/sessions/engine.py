@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,10 +16,8 @@ from edge_ad.runtime.engines.library import Capability, capability_text, load_li
 from edge_ad.runtime.engines.profiles import axis_sizes, choose_profile
 from edge_ad.runtime.sessions.base import Array, Feed, Handle, Session, SessionOptions, checked, to_host
 from edge_ad.runtime.sessions.card import card_capability
-from edge_ad.runtime.sessions.cuda import Card, DeviceTensor, card
-
-# CUDA graphs kept a session: one a combination of shapes and buffers
-_GRAPHS = 16
+from edge_ad.runtime.sessions.cuda import Card, CudaError, DeviceTensor, card
+from edge_ad.runtime.sessions.replay import Replays
 
 
 def select_engine(engines: Mapping[str, Engine], library: str, version: str, capability: Capability | None) -> str:
@@ -121,7 +118,8 @@ class EngineSession:
         if entry.weight_streaming:
             self._engine.weight_streaming_budget_v2 = self._engine.get_weight_streaming_automatic_budget()
         self._contexts: dict[int, Any] = {}
-        self._seen: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._shapes: dict[int, tuple[tuple[int, ...], ...]] = {}
+        self._replays = Replays(self._card.capture, self._card.launch, self._card.discard)
         self._step_inputs: dict[tuple[str, tuple[int, ...]], DeviceTensor] = {}
 
     def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str] | None = None) -> dict[str, Array]:
@@ -168,9 +166,19 @@ class EngineSession:
                 f"{self.graph.file} was asked for {sizes}, its engine was built for at most {largest}; "
                 "run edge-ad engines build BUNDLE with a larger --max-batch"
             )
+        with self._card.lock:  # another thread's work must not come between, least of all into a capture
+            return self._put(profile, inputs, into)
+
+    def _put(
+        self, profile: int, inputs: Mapping[str, DeviceTensor], into: Mapping[str, DeviceTensor]
+    ) -> dict[str, DeviceTensor]:
         context = self._context(profile)
-        for name, tensor in inputs.items():
-            context.set_input_shape(name, tensor.shape)
+        shapes = tuple(tensor.shape for tensor in inputs.values())
+        if self._shapes.get(profile) != shapes:
+            for name, tensor in inputs.items():
+                context.set_input_shape(name, tensor.shape)
+            self._shapes[profile] = shapes
+            self._replays.shapes_changed(profile)
         outputs = {
             spec.name: into[spec.name]
             if spec.name in into
@@ -182,48 +190,42 @@ class EngineSession:
 
         def enqueue() -> None:
             if not context.execute_async_v3(self._card.stream):
-                raise OptionError(f'{self.graph.file} failed on the card; see "edge-ad doctor", or use --provider cuda')
+                raise CudaError(f'{self.graph.file} failed on the card; see "edge-ad doctor", or use --provider cuda')
 
         if self._own_graphs:
-            key = (profile, *((t.shape, t.pointer) for t in (*inputs.values(), *outputs.values())))
-            self._replay(key, enqueue)
+            pointers = tuple(tensor.pointer for tensor in (*inputs.values(), *outputs.values()))
+            self._replays.run(profile, (profile, shapes, pointers), enqueue)
         else:
             enqueue()
         return outputs
 
-    def _replay(self, key: tuple[Any, ...], enqueue: Any) -> None:
-        """Run plainly the first time, since kernels are set up then; capture the second time; launch from then on."""
-        if key not in self._seen:
-            enqueue()
-            self._seen[key] = None
-            if len(self._seen) > _GRAPHS:
-                _, oldest = self._seen.popitem(last=False)
-                if oldest is not None:
-                    self._card.discard(oldest)
-            return
-        self._seen.move_to_end(key)
-        if self._seen[key] is None:
-            self._seen[key] = self._card.capture(enqueue)
-        self._card.launch(self._seen[key])
-
     def _context(self, profile: int) -> Any:
         """The execution context of a profile, made when it is first needed."""
         if profile not in self._contexts:
-            strategy = self._trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
-            if self._own_graphs:
-                context = self._engine.create_execution_context(strategy)
-            else:
-                config = self._engine.create_runtime_config()
-                config.set_execution_context_allocation_strategy(strategy)
-                config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-                context = self._engine.create_execution_context(config)
+            context = self._new_context(profile)
             if context is None:
-                raise OptionError(f"{self.graph.file}: the card has no memory for its engine; use a smaller plan")
-            if self.profiles:
-                context.set_optimization_profile_async(profile, self._card.stream)
-                self._card.wait()
+                self._card.release()  # buffers that nobody uses may be what is in the way
+                context = self._new_context(profile)
+            if context is None:
+                raise CudaError(f"{self.graph.file}: the card has no memory for its engine; use a smaller plan")
             self._contexts[profile] = context
         return self._contexts[profile]
+
+    def _new_context(self, profile: int) -> Any:
+        """An execution context with memory for the largest shapes of a profile; None where the card has none left."""
+        strategy = self._trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+        if self._own_graphs:
+            context = self._engine.create_execution_context(strategy)
+        else:
+            config = self._engine.create_runtime_config()
+            config.set_execution_context_allocation_strategy(strategy)
+            config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = self._engine.create_execution_context(config)
+        if context is None or not self.profiles:
+            return context
+        taken = context.set_optimization_profile_async(profile, self._card.stream)
+        self._card.wait()
+        return context if taken else None
 
     def _on_card(self, feed: Feed) -> DeviceTensor:
         if isinstance(feed, DeviceTensor) and feed.card is self._card:

@@ -68,6 +68,9 @@ class OnnxSession:
         if graph.precision == "fp8":
             # ONNX Runtime 1.31 takes FP8 pairs for integers: it joins them with Relu wrongly, or refuses the graph
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if graph.quantization is not None and graph.quantization.layout == "cpu":
+            # without VNNI, sums of two uint8 × int8 products are clamped to 16 bits; uint8 weights are used there
+            settings.add_session_config_entry("session.x64quantprecision", "1")
         if options.threads:
             settings.intra_op_num_threads = options.threads
         if provider != "cpu":

@@ -36,6 +36,8 @@ class OpenVinoSession:
                 f"--provider openvino: OpenVINO does not start: {error} Set HOME to a folder, or use --provider cpu"
             ) from error
         core = openvino.Core()
+        # what a quantized graph leaves in fp32 stays so: a threshold holds for its precision, whoever runs it
+        half = half and graph.quantization is None
         lower = half and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -55,8 +57,8 @@ class OpenVinoSession:
         self.graph = graph
         self.provider = "openvino"
         self.max_rows: int | None = None
-        # a quantized graph stays what it is, though its other layers are rounded
-        self.precision: Precision = "bf16" if lower and graph.quantization is None else graph.precision
+        self.precision: Precision = "bf16" if lower else graph.precision
+        self.from_cache = self._weights is not None
 
     def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See `Session.run`."""
@@ -80,12 +82,14 @@ class OpenVinoSession:
             raise ValueError("there is no step to run")
         constant = {name: to_host(feed) for name, feed in fixed.items()}
         current = {name: to_host(feed) for name, feed in state.items()}
-        for step in steps:
-            self._infer(dict(checked({**constant, **current, **step}, self.graph)))
+        for i, step in enumerate(steps):
+            feeds = dict(checked({**constant, **current, **step}, self.graph))
+            self._infer(feeds if i == 0 else {name: feeds[name] for name in (*current, *step)})
             current = {name: self._output(output) for output, name in carry.items()}
         return {output: HostTensor(current[name]) for output, name in carry.items()}
 
     def _infer(self, feeds: Mapping[str, Any]) -> None:
+        """Run with these inputs; one that is not among them keeps its last value."""
         for name, array in feeds.items():
             self._request.set_tensor(name, self._tensor(np.ascontiguousarray(array), shared_memory=False))
         self._request.infer()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.files import atomic_path, user_cache
+from edge_ad.files import atomic_path, sha256_file, user_cache
 
 #: Larger models are not kept; and of all that is kept, the least recently used goes first above so many bytes.
 MOST_MODEL, MOST_FOLDER = 1 << 29, 1 << 31
@@ -23,9 +23,10 @@ def load_or_compile(
 ) -> tuple[Any, NDArray[np.uint8] | None]:
     """A compiled model of a graph for the CPU, from the cache where it is there; else it is put there.
 
-    files: the graph's ONNX file, then that of its weights if they are not in it. digest: of these; None never caches.
-    Returns the model, and the memory that holds its weights, which must live as long. A cache that cannot be read or
-    written changes nothing but time. RuntimeError as `compile_model`.
+    files: the graph's ONNX file, then that of its weights if they are not in it. digest: their SHA-256, joined by "-";
+    None never caches, nor do files that are others by now. Returns the model, and the memory that holds its weights,
+    which must live as long; None for one that was compiled. A cache that cannot be read or written changes nothing but
+    time. RuntimeError as `compile_model`.
     """
     try:
         folder = user_cache() / "openvino"
@@ -49,9 +50,14 @@ def load_or_compile(
         except RuntimeError:
             _remove(place)
     model = core.compile_model(str(files[0]), "CPU", settings)
-    if sum(file.stat().st_size for file in files) <= MOST_MODEL:
+    if sum(file.stat().st_size for file in files) <= MOST_MODEL and _digest(files) == digest:
         _keep(model, place)
     return model, None
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """What `digest` would be of the files as they are now."""
+    return "-".join(sha256_file(file) for file in files)
 
 
 def _sound(place: Path) -> NDArray[np.uint8] | None:

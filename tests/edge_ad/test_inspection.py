@@ -11,6 +11,7 @@ from PIL import Image
 from edge_ad.errors import InputError, OptionError
 from edge_ad.images import read_image
 from edge_ad.inspection import find_jobs, heat_range, infer_category, inspect_files
+from edge_ad.runtime import Detector
 
 NAMES = ['<b>&"plate"', "disc"]
 
@@ -44,6 +45,14 @@ def test_a_folder_of_categories(parts_folder, calibrated, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "heatmaps", "inpainted", "results.csv", "results.jsonl",
     ]  # fmt: skip
+
+
+def test_the_time_of_an_inspection_is_counted_once(tiny_bundle, parts_folder, tmp_path):
+    detector = Detector.load(tiny_bundle, provider="cpu", threads=1)
+    records = []
+    jobs = find_jobs([parts_folder / "disc" / "test" / "good" / "000.png"], ["ring"], "ring")
+    inspect_files(detector, jobs, tmp_path / "out", seen=lambda job, record: records.append(record))
+    assert records[0]["seconds"] == records[0]["times"]["total"] > records[0]["times"]["denoise"] > 0
 
 
 def test_an_unreadable_image_is_recorded_and_the_rest_goes_on(parts_folder, calibrated, tmp_path):

@@ -129,6 +129,22 @@ def test_what_changed_meanwhile_is_kept(built, plain, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
 
 
+def test_what_is_built_of_another_graph_is_not_kept_as_this_ones(plain, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGE_AD_CACHE", str(tmp_path / "cache"))
+    onnx = pytest.importorskip("onnx")
+    folder = shutil.copytree(plain, tmp_path / "bundle")
+
+    def replace_next(line: str) -> None:
+        if "encoder" in line:  # the first of the graphs; the next is prepare
+            model = onnx.load(folder / "graphs" / "prepare.onnx")
+            model.doc_string = "exported again"
+            onnx.save(model, folder / "graphs" / "prepare.onnx")
+
+    with pytest.raises(BundleError, match=r"prepare\.onnx.* got other content while engines were built"):
+        add_engines(folder, EngineOptions("trt-rtx", ((8, 6),)), log=replace_next)
+    assert EngineCache().size()[0] == 1
+
+
 def test_a_link_in_the_cache_is_not_followed(built, tmp_path):
     folder = EngineCache().folder
     note = next(folder.glob("*.json"))

@@ -203,3 +203,10 @@ def test_a_profile_holds_every_stage_and_its_share(tiny_bundle):
     early = result["plans"]["grouped"]["cascade"]
     assert 0 < early["seconds_prototypes"] < early["seconds_worst"] == rows_of(result, "grouped")["total"]["seconds"]
     assert result["gemm"]["flops_per_second"] > 1e8
+    manifest = opened.manifest.model_copy(deep=True)
+    manifest.categories["ring"].prototypes = None  # which alone decide early
+    bare = profile(
+        Bundle(opened.folder, manifest, opened.source), drawn_image(64), "ring", ["grouped"], provider="cpu", threads=1,
+        repeats=1,
+    )  # fmt: skip
+    assert "cascade" not in bare["plans"]["grouped"]

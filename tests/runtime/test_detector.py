@@ -11,6 +11,7 @@ from edge_ad.runtime import Detector
 from edge_ad.runtime.inpaint import Inpainter
 from edge_ad.runtime.prototypes import prototype_mask
 from edge_ad.runtime.result import decide, regions_of, to_uint8
+from edge_ad.runtime.sessions.base import to_host
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +59,22 @@ def test_a_mixed_batch_decides_as_one_by_one(detector, pictures):
         assert np.abs(found.inpainted.astype(int) - alone.inpainted).max() <= 1
 
 
-def test_a_small_memory_splits_the_batch_and_changes_nothing(detector, tiny_bundle, pictures):
+def test_a_small_memory_splits_the_batch_and_changes_nothing(detector, tiny_bundle, pictures, monkeypatch):
     small = Detector.load(tiny_bundle, provider="cpu", threads=1, memory=1)
     assert small._inpainter.batch_limit("denoiser") == 1
+    assert small._inpainter.batch_limit("decoder") == 1
+    decoder, rows = small._sessions["decoder"], []
+    for name in ("run", "run_kept"):
+        call = getattr(decoder, name)
+        monkeypatch.setattr(
+            decoder,
+            name,
+            lambda feeds, *rest, call=call: (rows.append(len(to_host(feeds["latents"]))), call(feeds, *rest))[1],
+        )
     np.testing.assert_allclose(
         small.inspect(pictures[0], "weave").score_map, detector.inspect(pictures[0], "weave").score_map, rtol=1e-3
     )
+    assert rows == [1] * 5  # four grids and the image's own reconstruction
 
 
 @pytest.mark.parametrize("plan", ["grouped", "paper"])

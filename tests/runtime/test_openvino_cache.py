@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edge_ad.bundle import Graph, TensorSpec
+from edge_ad.files import sha256_file
 from edge_ad.runtime import Detector
 from edge_ad.runtime.sessions import openvino_cache
 from edge_ad.runtime.sessions.base import SessionOptions
@@ -80,6 +81,8 @@ def test_a_large_model_is_not_kept(most, kept, external, tmp_path, cache, monkey
     entry = Graph(file="g.onnx", data="g.onnx.data" if external else None, inputs=tensors[:1], outputs=tensors[1:])
     limit = most if isinstance(most, int) else sum((tmp_path / file).stat().st_size for file in entry.paths)
     monkeypatch.setattr(openvino_cache, "MOST_MODEL", limit)
-    session = OpenVinoSession(tmp_path / "g.onnx", entry, SessionOptions(threads=1), digest="x")
-    assert session.run({"x": np.ones((2, 64), np.float32)})["y"][0, 0] == 64
-    assert len(list(cache.glob("*.blob"))) == kept
+    own = "-".join(sha256_file(tmp_path / file) for file in entry.paths)
+    for digest, more in (("of other files", 0), (own, kept)):
+        session = OpenVinoSession(tmp_path / "g.onnx", entry, SessionOptions(threads=1), digest=digest)
+        assert session.run({"x": np.ones((2, 64), np.float32)})["y"][0, 0] == 64
+        assert len(list(cache.glob("*.blob"))) == more
