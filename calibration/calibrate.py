@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from edge_ad.bundle import Calibration, Manifest, Monitor
 from edge_ad.calibration.cache import Cache
 from edge_ad.calibration.cascade import cascade_limits, check_cascade
-from edge_ad.calibration.chosen import check_pairs, choice_record, choose_settings, wish_of
+from edge_ad.calibration.chosen import check_pairs, choice_record, choose_settings, chosen_before, wish_of
 from edge_ad.calibration.conformal import needed, resplit_rates, shortage
 from edge_ad.calibration.limits import ScoredShot, find_limits
 from edge_ad.calibration.material import Item, Material, gather
@@ -112,22 +113,24 @@ def _check(settings: Settings) -> None:
         )
     if not settings.min_area > 0 or (settings.mm_per_pixel is not None and not settings.mm_per_pixel > 0):
         raise OptionError("--min-area and --mm-per-pixel must be above 0")
-    if not settings.cost_ratio > 0:
-        raise OptionError(f"--cost-ratio {settings.cost_ratio:g}: must be above 0")
+    if settings.require_promise and settings.rule != "conformal":
+        raise OptionError(f"--require-promise: --rule {settings.rule} promises nothing; leave out one of the two")
+    if not 0 < settings.cost_ratio < math.inf:
+        raise OptionError(f"--cost-ratio {settings.cost_ratio:g}: must be a number above 0")
     if settings.defect_rate is not None and not 0 < settings.defect_rate < 1:
         raise OptionError(f"--defect-rate {settings.defect_rate:g}: must lie between 0 and 1")
 
 
 def _check_material(material: Material, settings: Settings, taken: int) -> None:
-    """Refuse before any work what cannot come out. taken: held-out images that λ and fusion are chosen with."""
+    """Refuse before any work what cannot come out. taken: held-out images that λ and fusion are or were chosen with."""
     name, held_out = material.category, len(material.held_out) - taken
-    if settings.rule != "conformal" and not (material.bad and material.held_out):
+    if settings.rule != "conformal" and not (material.bad and held_out > 0):
         raise InputError(
             f"{name}: --rule {settings.rule} needs good images that were not trained on and labelled bad ones; DATA "
             f"has {held_out} and {len(material.bad)} of them: put them into test/good and test/<name of the defect>"
         )
     if settings.require_promise and settings.rule == "conformal" and held_out < needed(settings.false_reject):
-        left = f"; {taken} more are for λ and fusion, as DATA has no training images" if taken else ""
+        left = f"; {taken} more are for λ and fusion, as DATA has or had no training images" if taken else ""
         raise InputError(f"{name}: {shortage(settings.false_reject, held_out)} (--require-promise){left}")
     if held_out < 2 and not material.shots:
         raise InputError(
@@ -172,6 +175,8 @@ def _category(
         mm_per_pixel=settings.mm_per_pixel,
         scores=[float(value) for value in np.quantile(everything, np.linspace(0, 1, 101))],
         chosen=choice_record(found, detector, manifest, name, settings, pairs),
+        cost_ratio=settings.cost_ratio if limits.rule == "cost" else None,
+        defect_rate=settings.defect_rate if limits.rule == "cost" else None,
     )
     outcome = Outcome(
         category=name,
@@ -214,7 +219,9 @@ def _evidence(
             for item, one in zip(items, measured)
         ]
 
-    chosen = [item for item in material.held_out if item.hash in taken]
+    # also those that are not in DATA this time, so that a later calibration knows them
+    chosen = chosen_before(detector.bundle, material.category, detector.plan_name)
+    chosen |= {item.hash: item.path.name for item in material.held_out if item.hash in taken}
     # of a shot, its own score first where that counts, then those of its variations
     scored = {
         shot.item.hash: {
@@ -232,6 +239,8 @@ def _evidence(
         "rule": entry.rule,
         "target": entry.target,
         "promised": entry.promised,
+        "cost_ratio": entry.cost_ratio,
+        "defect_rate": entry.defect_rate,
         "pictures": [
             *rows("good", held_out, good),
             *rows("bad", material.bad, bad),
@@ -239,6 +248,6 @@ def _evidence(
                 {"sha256": item.hash, "file": item.path.name, "role": "shot", **scored.get(item.hash, {})}
                 for item in material.shots
             ),
-            *({"sha256": item.hash, "file": item.path.name, "role": "choosing"} for item in chosen),
+            *({"sha256": digest, "file": file, "role": "choosing"} for digest, file in chosen.items()),
         ],
     }

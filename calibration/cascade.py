@@ -2,8 +2,9 @@
 
 The upper limit needs no choice: E alone gives a lower bound of the score, so from just above the threshold on the plan
 would reject too. The lower one is chosen on synthetic defects pasted into good pictures: of those that the plan
-rejects, the share that E alone would pass is kept below the rate asked for, by ranks as in `conformal`. Like the
-threshold's, that promise is about new cases of the same kind: such defects, in such pictures.
+rejects, the share that E alone would pass is kept below the rate asked for, by ranks as in `conformal`. That promise is
+about new such defects in these very pictures: several are pasted into each, so that what another picture adds does not
+count in full where there are few.
 """
 
 from __future__ import annotations

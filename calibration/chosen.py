@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from edge_ad.bundle import Manifest
+from edge_ad.bundle_files import Bundle
 from edge_ad.calibration import choose as choosing
 from edge_ad.calibration.cache import Cache
 from edge_ad.calibration.levels import has_level, set_level
@@ -24,7 +26,8 @@ class Wish:
 
     manifest: with what is set by hand. strengths, alphas: as `Settings` has them, kept where an earlier calibration has
     chosen. tries: whether several settings are compared. measures: whether what is set by hand needs another level of
-    the inpainting map. sources: good pictures for both; taken: hashes of the held-out ones among them.
+    the inpainting map. sources: good pictures for both; taken: hashes of the held-out pictures among them, or that an
+    earlier calibration took.
     """
 
     manifest: Manifest
@@ -34,6 +37,19 @@ class Wish:
     measures: bool
     sources: list[tuple[Item, Own]]
     taken: set[str]
+
+
+def chosen_before(bundle: Bundle, category: str, plan: str) -> dict[str, str]:
+    """Hash and file name of the pictures that earlier calibrations of a plan, at any precision, chose with.
+
+    λ, fusion or the map's level come from them, so they count for no promise, however often it is calibrated again.
+    """
+    found: dict[str, str] = {}
+    for one in bundle.category(category).calibrations.get(plan, {}).values():
+        if one.evidence is not None:
+            content = json.loads(bundle.file(one.evidence).read_text(encoding="utf-8"))
+            found.update({row["sha256"]: row["file"] for row in content["pictures"] if row["role"] == "choosing"})
+    return found
 
 
 def wish_of(detector: Detector, manifest: Manifest, material: Material, settings: Settings) -> Wish:
@@ -60,6 +76,8 @@ def wish_of(detector: Detector, manifest: Manifest, material: Material, settings
             f"{name}: too few images to choose noise strength and fusion with; add the training images or more good "
             "ones to DATA, or give --lambda keep --fusion keep"
         )
+    before = chosen_before(detector.bundle, name, plan)
+    taken |= {item.hash for item in material.held_out if item.hash in before}
     return Wish(copy, strengths, alphas, tries, measures, sources, taken)
 
 

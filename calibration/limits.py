@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from edge_ad.calibration.cache import Cache, context
 from edge_ad.calibration.conformal import conformal_threshold, shortage
 from edge_ad.calibration.estimate import fitted_threshold
@@ -92,7 +94,20 @@ def find_limits(
     else:
         groups = [*([level] for level in levels), *([one.area_level for one in shot.measured] for shot in varied)]
         pixel = fitted_threshold(groups, rate)
+    if settings.pixel is None:
+        pixel = map_threshold(pixel)
     return Limits(rule, threshold, promised, pixel, pixel_promised, sentence, measured, varied)
+
+
+def map_threshold(value: float) -> float:
+    """The lowest float32 number that is not below `value`.
+
+    Score maps are float32, and so is what NumPy compares them with: another number may be rounded onto the very level
+    that it lies just above.
+    """
+    value = min(value, float(np.finfo(np.float32).max))
+    near = np.float32(value)
+    return float(near if float(near) >= value else np.nextafter(near, np.float32(np.inf)))
 
 
 def _from_shots(

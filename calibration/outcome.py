@@ -93,8 +93,8 @@ class Outcome:
             return f"; no cascade: {found}"
         return (
             f"; cascade: prototypes decide below {found.lower:.4g} and from {found.upper:.4g} on, which is "
-            f"{100 * found.decided:.0f} % of the good images; at most {100 * found.miss_rate:.2g} % of synthetic "
-            f"defects like the {found.defects} used are passed by them"
+            f"{100 * found.decided:.0f} % of the good images; at most {100 * found.miss_rate:.2g} % of defects pasted "
+            f"into these {found.pictures} pictures, like the {found.defects} used, are passed by them"
         )
 
     def _threshold_line(self) -> str:

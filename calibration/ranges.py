@@ -26,6 +26,7 @@ from edge_ad.calibration.cache import context
 from edge_ad.calibration.choose import spaced
 from edge_ad.calibration.histogram import CLIPS, Histogram, clipped_range
 from edge_ad.calibration.material import Item, Material, gather
+from edge_ad.calibration.measure import runs_on
 from edge_ad.calibration.observe import ObservedSession, observing_graph
 from edge_ad.calibration.write import write_back
 from edge_ad.dataset import Dataset
@@ -106,9 +107,9 @@ def collect_ranges(
     pictures = [(material.category, item, role) for material in _materials(opened, dataset, split)
                 for item, role in _items(material, images)]  # fmt: skip
     kind = "cuda" if choose_provider(provider) == "cuda" else "cpu"
-    place = _context(opened.manifest, dataset.names, name, seed)
     with tempfile.TemporaryDirectory(prefix="edge-ad-ranges-") as scratch:
         seen, sessions = _observed(opened, Path(scratch), kind, SessionOptions(threads=threads))
+        place = _context(opened.manifest, dataset.names, name, seed, kind)  # the sessions' library is there now
         state = work / f"ranges-{name}.npz"
         _restore(state, place, seen, {(category, item.hash) for category, item, _ in pictures})
         detector = Detector(opened, name, chosen, sessions, seed=seed, memory=1 << 30)
@@ -128,6 +129,8 @@ def collect_ranges(
     write_back(opened, manifest, {entry.file: content}, {})
     tensors = sum(map(len, seen.histograms.values()))
     log(f"ranges of {tensors} activations from {len(pictures)} pictures under plan {name}")
+    if missing := [category for category in opened.manifest.categories if category not in entry.categories]:
+        log(f"not of {', '.join(missing)}: int8 and fp8 need ranges of all the bundle's categories, taken at once")
     return entry
 
 
@@ -141,6 +144,38 @@ def check_graphs(bundle: Bundle) -> None:
             )
     if importlib.util.find_spec("onnx") is None:
         raise OptionError('--ranges needs the onnx package: pip install "edge-ad[export]"')
+
+
+def schedule_digest(manifest: Manifest, category: str, plan: str) -> str:
+    """A digest of the schedule that a category runs a plan with, on which its activations depend."""
+    named = manifest.categories[category].schedules.get(plan, manifest.plans[plan].schedule)
+    text = json.dumps(manifest.schedules[named].model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_ranges(bundle: Bundle, log: Log) -> None:
+    """BundleError where a plan's ranges are not of all categories, or of another schedule than one has now.
+
+    Ranges of a version that did not say pass; `log` is told.
+    """
+    manifest = bundle.manifest
+    for plan, entry in manifest.ranges.items():
+        if plan not in manifest.plans:
+            continue
+        if not entry.categories:
+            log(f"the ranges of plan {plan} do not say of which categories and schedules they are; taken as of all")
+            continue
+        mend = f'run edge-ad calibrate "{bundle.source}" DATA --ranges-only --plan {plan} on pictures of all categories'
+        if missing := [name for name in manifest.categories if name not in entry.categories]:
+            raise BundleError(
+                f'the activation ranges of plan {plan} in "{bundle.source}" are not of {", ".join(missing)}; {mend}'
+            )
+        now = {name: schedule_digest(manifest, name, plan) for name in manifest.categories}
+        if changed := [name for name, digest in now.items() if entry.categories[name] != digest]:
+            raise BundleError(
+                f'"{bundle.source}": noise strength or steps of {", ".join(changed)} changed since the activation '
+                f"ranges of plan {plan} were taken; {mend}"
+            )
 
 
 def bundle_ranges(bundle: Bundle, graph: str, clip: str) -> dict[str, tuple[float, float]]:
@@ -210,9 +245,10 @@ def _digest(manifest: Manifest, graph: Graph) -> str:
     return files[0] if len(files) == 1 else hashlib.sha256("".join(files).encode()).hexdigest()
 
 
-def _context(manifest: Manifest, names: Sequence[str], plan: str, seed: int) -> str:
-    """A digest of what the activations of a picture depend on beside the picture."""
-    parts = [context(manifest, name, plan, seed=seed) for name in sorted(names)]
+def _context(manifest: Manifest, names: Sequence[str], plan: str, seed: int, provider: str) -> str:
+    """A digest of what the activations of a picture depend on beside the picture. Once sessions are open."""
+    rest = {"seed": seed, "provider": provider, "runs_on": runs_on(provider)}
+    parts = [context(manifest, name, plan, **rest) for name in sorted(names)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
@@ -277,4 +313,6 @@ def _written(
         ],
         "graphs": tensors,
     }
-    return Ranges(file=ranges_file(plan), created=created, images=len(pictures), graphs=graphs), content
+    categories = {category: schedule_digest(bundle.manifest, category, plan) for category, _, _ in pictures}
+    entry = Ranges(file=ranges_file(plan), created=created, images=len(pictures), graphs=graphs, categories=categories)
+    return entry, content

@@ -78,13 +78,15 @@ class Ranges(Part):
     """Where a plan's activation ranges are, and what they were computed from; `edge-ad calibrate --ranges` writes them.
 
     file: JSON by graph and tensor. graphs: SHA-256 of the graphs observed, which must be those of the bundle. images:
-    pictures run.
+    pictures run. categories: those observed, each with a digest of the schedule that it ran; empty in bundles of a
+    version that did not say.
     """
 
     file: str
     created: str
     images: int = Field(ge=1)
     graphs: dict[str, str]
+    categories: dict[str, str] = {}
 
 
 class Graph(Part):
@@ -216,9 +218,10 @@ class Monitor(Part):
 class CascadeLimits(Part):
     """Between which scores of the prototype error alone a part still has to be inpainted; see docs/runtime.md.
 
-    lower: good below it; upper: bad from it on. miss_rate: of synthetic defects that the plan rejects, a new one is
-    passed by E alone with a probability of this at most. defects: synthetic ones that the plan rejected, out of `tried`
-    pasted into `pictures` good pictures. decided: share of the good pictures that E alone decides.
+    lower: good below it; upper: bad from it on. miss_rate: of synthetic defects that the plan rejects, a new one in
+    these pictures is passed by E alone with a probability of this at most. defects: synthetic ones that the plan
+    rejected, out of `tried` pasted into `pictures` good pictures. decided: share of the good pictures that E alone
+    decides.
     """
 
     lower: float = Field(ge=0)
@@ -246,6 +249,7 @@ class Calibration(Part):
     score map pixels, for regions. min_area: the smallest region reported, in pixels of the original picture.
     mm_per_pixel: of the original picture, when given. scores: quantiles 0, 1, … 100 % of the good scores. evidence:
     JSON file with the SHA-256 and score of every picture used. chosen: how noise strength and fusion were found.
+    cost_ratio, defect_rate: as given for the rule "cost", else None; without defect_rate it was the images' own share.
     cascade: limits by which the prototype error alone decides; None: it never does.
     """
 
@@ -268,6 +272,8 @@ class Calibration(Part):
     evidence: str | None = None
     monitor: Monitor | None = None
     chosen: dict[str, Any] = {}
+    cost_ratio: float | None = Field(default=None, gt=0)
+    defect_rate: float | None = Field(default=None, gt=0, lt=1)
     cascade: CascadeLimits | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,20 @@ from edge_ad.bundle_files import Bundle, write_manifest
 from edge_ad.calibration.cache import Cache
 from edge_ad.calibration.layers import Layer, find_layers, kept_by_rule
 from edge_ad.calibration.material import Material, gather
+from edge_ad.calibration.measure import runs_on
 from edge_ad.calibration.ranges import bundle_ranges
 from edge_ad.dataset import Dataset
 from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.export.costs import graph_cost
 from edge_ad.export.quantize_check import Agreement, compare_bundles
 from edge_ad.export.quantize_half import half_model
-from edge_ad.export.quantize_options import QuantizeOptions, check_source, checked_options, layout_of
+from edge_ad.export.quantize_options import (
+    QuantizeOptions,
+    check_source,
+    checked_options,
+    compared_plans,
+    layout_of,
+)
 from edge_ad.export.quantize_samples import sample_inputs
 from edge_ad.export.quantize_scheme import Range, Scheme
 from edge_ad.export.quantize_sensitivity import Choice, SwitchedGraph, choose_layers
@@ -33,6 +40,7 @@ from edge_ad.progress import progress
 from edge_ad.runtime import Detector
 from edge_ad.runtime.engines.make import make_engines
 from edge_ad.runtime.verify import HALF_TOLERANCE, verify_graphs
+from edge_ad.version import __version__
 
 Log = Callable[[str], None]
 
@@ -62,7 +70,7 @@ def quantize_bundle(
     options, engines = checked_options(options)
     refuse_foreign(out)
     with Bundle.open(source) as bundle:
-        check_source(bundle, options)
+        check_source(bundle, options, log)
         materials = [] if dataset is None else [gather(bundle, dataset[name]) for name in dataset.names]
         if options.precision != "fp16" and not materials:
             raise OptionError(
@@ -72,6 +80,9 @@ def quantize_bundle(
         for material in materials:
             if not material.held_out and not material.shots:
                 raise InputError(f"{material.category}: no good image in train/good or test/good of {dataset.path}")  # type: ignore[union-attr]
+        named = {material.category for material in materials}
+        if materials and (absent := [name for name in bundle.manifest.categories if name not in named]):
+            log(f"not compared with fp32, as --data has no pictures of it: {', '.join(absent)}")
         cache = Cache(work / "quantize.jsonl")
         with atomic_folder(out) as folder:
             manifest = _write_graphs(bundle, folder, materials, options, cache, log)
@@ -79,7 +90,7 @@ def quantize_bundle(
             manifest = write_manifest(folder, _verified(folder, manifest, log))
             if materials:
                 found = _compared(bundle, folder, materials, options, cache, log)
-                manifest.metrics["export"]["quantization"]["check"] = found.record()
+                manifest.metrics["export"]["quantization"]["check"] = found
                 manifest = write_manifest(folder, manifest)
             for wanted in engines:
                 manifest.engines.update(make_engines(folder, manifest, wanted, folder / "engines", log=log))
@@ -167,14 +178,14 @@ def _choose(
     left = kept_by_rule(model, list(layers))
     candidates = [layer for layer in layers if layer.name not in left]
     files = [bundle.manifest.files[f] for f in bundle.graph(name).paths]
-    place = f"{' '.join(files)} {scheme.kind} {scheme.layout} {options.clip} {sorted(ranges.items())!r}"
+    made_of = f"{' '.join(files)} {scheme.kind} {scheme.layout} {options.clip} {sorted(ranges.items())!r}"
     with tempfile.TemporaryDirectory(prefix="edge-ad-layers-") as scratch:
         path = Path(scratch) / "switched.onnx"
         switched = switched_model(model, candidates, ranges, scheme)
         onnx.save(switched, str(path), save_as_external_data=_large(switched))
         del switched
         graph = SwitchedGraph(path, [layer.name for layer in candidates], [batch], options.threads)
-        place = f"{_short(place)} {_short(repr([(key, value.tobytes()) for key, value in sorted(batch.items())]))}"
+        place = _place(made_of, batch)
         alone: dict[str, float] = {}
         with progress(f"Layers of {name}", len(candidates)) as step:
             for layer in candidates:
@@ -187,6 +198,12 @@ def _choose(
     for layer_name in set(alone) - set(choice.layers):
         left[layer_name] = f"error {alone[layer_name]:.4f}"
     return choice, alone, {layer.name: left[layer.name] for layer in layers if layer.name in left}
+
+
+def _place(made_of: str, batch: Mapping[str, Any]) -> str:
+    """A digest of what the error of a layer depends on: graph, edge-ad, library, machine, inputs. Once one was run."""
+    ran = f"{__version__} {runs_on('cpu')} {made_of}"
+    return f"{_short(ran)} {_short(repr([(key, value.tobytes()) for key, value in sorted(batch.items())]))}"
 
 
 def _saved(
@@ -241,30 +258,47 @@ def _verified(folder: Path, manifest: Manifest, log: Log) -> Manifest:
 
 def _compared(
     bundle: Bundle, folder: Path, materials: Sequence[Material], options: QuantizeOptions, cache: Cache, log: Log
-) -> Agreement:
-    """Compare with fp32 on pictures; BundleError with the figure past a limit."""
+) -> dict[str, Any]:
+    """Compare with fp32 on pictures, under every plan that has ranges; BundleError with the figure past a limit.
+
+    Returns the first plan's record, and all of them under "plans".
+    """
     detectors = [
         Detector.load(one, provider="cpu", plan=options.plan, threads=options.threads)
         for one in (bundle, Bundle.open(folder))
     ]
-    found = compare_bundles(detectors[0], detectors[1], materials, options.images, cache)
+    plans = compared_plans(bundle.manifest, options.plan)
+    for name in bundle.manifest.plans:
+        if name not in plans:
+            log(f"plan {name} was not compared: no ranges were taken under it")
+    records: dict[str, Any] = {}
+    for name in plans:
+        plain, made = (one.variant(plan=name) for one in detectors)
+        found = compare_bundles(plain, made, materials, options.images, cache)
+        _check_agreement(found, name, options, log)
+        records[name] = found.record()
+    return {**records[plans[0]], "plans": records}
+
+
+def _check_agreement(found: Agreement, plan: str, options: QuantizeOptions, log: Log) -> None:
+    """Say how two bundles compare under a plan; BundleError with the figure past a limit."""
     defects = "pasted defects" if found.pasted else "labelled ones"
     log(
-        f"against fp32 on {found.pictures} pictures, {defects}: score maps correlate {found.correlation:.4f} (lowest "
-        f"{found.lowest:.4f}), image AUROC {100 * found.after:.1f} %, was {100 * found.before:.1f} %"
+        f"against fp32 under plan {plan} on {found.pictures} pictures, {defects}: score maps correlate "
+        f"{found.correlation:.4f} (lowest {found.lowest:.4f}), image AUROC {100 * found.after:.1f} %, was "
+        f"{100 * found.before:.1f} %"
     )
     mend = "nothing was written: leave more layers with a smaller --layer-error, or use --precision fp16"
     if not found.correlation >= options.least_correlation:
         raise BundleError(
-            f"{options.precision}: the score maps correlate {found.correlation:.4f} with those of fp32, less than "
-            f"--least-correlation {options.least_correlation:g}; {mend}"
+            f"{options.precision}: under plan {plan} the score maps correlate {found.correlation:.4f} with those of "
+            f"fp32, less than --least-correlation {options.least_correlation:g}; {mend}"
         )
     if not found.before - found.after <= options.most_auroc_loss:
         raise BundleError(
-            f"{options.precision}: the image AUROC falls from {found.before:.4f} to {found.after:.4f}, more than "
-            f"--most-auroc-loss {options.most_auroc_loss:g}; {mend}"
+            f"{options.precision}: under plan {plan} the image AUROC falls from {found.before:.4f} to "
+            f"{found.after:.4f}, more than --most-auroc-loss {options.most_auroc_loss:g}; {mend}"
         )
-    return found
 
 
 def _large(model: Any) -> bool:

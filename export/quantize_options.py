@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edge_ad.bundle import Manifest
 from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.histogram import CLIPS
-from edge_ad.calibration.ranges import bundle_ranges
+from edge_ad.calibration.ranges import bundle_ranges, check_ranges
 from edge_ad.errors import BundleError, OptionError
 from edge_ad.export.quantize_scheme import Layout
 from edge_ad.export.targets import engine_options
@@ -29,8 +31,8 @@ class QuantizeOptions:
     layout: whose Q/DQ pairs, None for what `targets` need. graphs: among `POSSIBLE`. clip: how ranges are cut, one of
     `CLIPS`. layer_error: the largest relative error of a graph's output; layers are left as they are until it is kept.
     least_correlation, most_auroc_loss: of score maps and image AUROC against fp32, or nothing is written. images: good
-    and bad pictures a category to compare with. plan: to compare with, None for the default. targets, capabilities,
-    max_batch: as in `edge_ad.export.pipeline.ExportOptions`.
+    and bad pictures a category to compare with. plan: to measure layers with, None for the default. targets,
+    capabilities, max_batch: as in `edge_ad.export.pipeline.ExportOptions`.
     """
 
     precision: Literal["fp16", "int8", "fp8"]
@@ -56,6 +58,8 @@ def checked_options(options: QuantizeOptions) -> tuple[QuantizeOptions, list[Eng
         raise OptionError(f'--clip "{options.clip}" is not known; use one of {", ".join(CLIPS)}')
     if not options.graphs:
         raise OptionError(f"--graphs names none; use some of {', '.join(POSSIBLE)}")
+    if options.precision == "fp16" and "features" in options.graphs:
+        raise OptionError("--graphs features: features stay in fp32 with --precision fp16; leave them out")
     cards = set(options.targets) - {"onnx"}
     layout: Layout = options.layout or ("tensorrt" if cards or options.precision != "int8" else "cpu")
     if layout == "cpu" and (cards or options.precision != "int8"):
@@ -72,8 +76,11 @@ def checked_options(options: QuantizeOptions) -> tuple[QuantizeOptions, list[Eng
     return replace(options, layout=layout), engines
 
 
-def check_source(bundle: Bundle, options: QuantizeOptions) -> None:
-    """Refuse a bundle whose graphs are not fp32 (OptionError), or that lacks the ranges needed (BundleError)."""
+def check_source(bundle: Bundle, options: QuantizeOptions, log: Callable[[str], None]) -> None:
+    """Refuse a bundle whose graphs are not fp32 (OptionError), or that lacks the ranges needed (BundleError).
+
+    log: is told of ranges that do not say what they are of.
+    """
     for name in options.graphs:
         has = bundle.graph(name).precision
         if has != "fp32":
@@ -88,6 +95,14 @@ def check_source(bundle: Bundle, options: QuantizeOptions) -> None:
             f'"{bundle.source}" has no activation ranges of plan {bundle.plan(options.plan)[0]}, but of '
             f"{', '.join(bundle.manifest.ranges)}; run edge-ad calibrate with --ranges --plan"
         )
+    if options.precision != "fp16":
+        check_ranges(bundle, log)
+
+
+def compared_plans(manifest: Manifest, plan: str | None) -> list[str]:
+    """The plans to compare with fp32 under: `plan` (None: the default), and the others that ranges were taken under."""
+    ranged = [name for name in manifest.ranges if name in manifest.plans]
+    return list(dict.fromkeys([plan or manifest.default_plan, *ranged]))
 
 
 def layout_of(options: QuantizeOptions) -> Layout:

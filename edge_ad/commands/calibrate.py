@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from edge_ad.commands._options import FloatRange
+
 
 @click.command(short_help="Set a bundle's thresholds, with what they promise, and its drift limits.")
 @click.argument("bundle", type=click.Path(path_type=Path))
@@ -18,8 +20,10 @@ import click
 @click.option("--require-promise", is_flag=True, help="Fail, and write nothing, where that rate cannot be promised.")
 @click.option("--rule", type=click.Choice(["conformal", "f1", "cost"]), default="conformal", show_default=True,
               help="f1 and cost choose on labelled bad images.")  # fmt: skip
-@click.option("--cost-ratio", default=10.0, show_default=True, help="Cost of an escape, in false rejects.")
-@click.option("--defect-rate", type=float, help="Share of bad parts on the line; that of the images otherwise.")
+@click.option("--cost-ratio", default=10.0, show_default=True, type=FloatRange(0, min_open=True),
+              help="Cost of an escape, in false rejects.")  # fmt: skip
+@click.option("--defect-rate", type=FloatRange(0, 1, min_open=True, max_open=True),
+              help="Share of bad parts on the line; that of the images otherwise.")  # fmt: skip
 @click.option("--pixel", default="auto", show_default=True, help="Threshold of regions in the score map, or auto.")
 @click.option("--min-area", default="1", show_default=True, help="Smallest region: pixels, or mm2 as in 0.5mm2.")
 @click.option("--mm-per-pixel", type=float, help="Size of a pixel of the pictures, for --min-area in mm2.")
@@ -78,9 +82,12 @@ def command(
     from edge_ad.calibration.page import PAGE, write_page
     from edge_ad.calibration.ranges import check_graphs, collect_ranges
     from edge_ad.dataset import Dataset, category_names, load_dataset
+    from edge_ad.errors import OptionError
     from edge_ad.runtime import Detector
     from edge_ad.shared_categories import shared_categories
 
+    if (bundle / "run.json").is_file() and not (bundle / "manifest.json").is_file():
+        raise OptionError(f'"{bundle}" is a training run, no bundle; first: edge-ad export "{bundle}" --out BUNDLE')
     settings = Settings(
         rule=cast(Any, rule),
         false_reject=false_reject,

@@ -71,26 +71,36 @@ def _open(bundle: Bundle, name: str, provider: str, options: SessionOptions) -> 
     graph = bundle.manifest.graphs[name]
     # the bundle was verified: its files are what the manifest says
     digest = "-".join(bundle.manifest.files[file] for file in graph.paths)
-    session = open_session(name, bundle.file(graph.file), graph, provider, options, digest)
+    half = not any(other.quantization for other in bundle.manifest.graphs.values())
+    session = open_session(name, bundle.file(graph.file), graph, provider, options, digest, half=half)
     if not getattr(session, "from_cache", False):  # the bundle may have been replaced since it was verified
         bundle.check_unchanged(graph.paths)
     return session
 
 
 def open_session(
-    name: str, path: Path, graph: Graph, provider: str, options: SessionOptions, digest: str | None = None
+    name: str,
+    path: Path,
+    graph: Graph,
+    provider: str,
+    options: SessionOptions,
+    digest: str | None = None,
+    *,
+    half: bool = True,
 ) -> Session:
     """Load graph `name` from the ONNX file `path` with a provider of `choose_provider`, an engine's excepted.
 
-    digest: of its files; what a provider compiles may then be kept in the user's cache. OptionError when it cannot run
-    here.
+    digest: of its files; what a provider compiles may then be kept in the user's cache. half: OpenVINO may round to
+    bf16, which a quantized bundle does without: its thresholds hold for its precision, whoever runs it.
+
+    OptionError when it cannot run here.
     """
     if provider == "trt-rtx":
         raise OptionError("--provider trt-rtx runs engines of a bundle, not an ONNX graph; use --provider cuda")
     if provider == "openvino":
         from edge_ad.runtime.sessions.openvino import OpenVinoSession
 
-        return OpenVinoSession(path, graph, options, half=name in _HALF_GRAPHS, digest=digest)
+        return OpenVinoSession(path, graph, options, half=half and name in _HALF_GRAPHS, digest=digest)
     from edge_ad.runtime.sessions.onnx import OnnxSession
 
     return OnnxSession(path, graph, options, provider)

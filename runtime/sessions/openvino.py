@@ -36,8 +36,6 @@ class OpenVinoSession:
                 f"--provider openvino: OpenVINO does not start: {error} Set HOME to a folder, or use --provider cpu"
             ) from error
         core = openvino.Core()
-        # what a quantized graph leaves in fp32 stays so: a threshold holds for its precision, whoever runs it
-        half = half and graph.quantization is None
         lower = half and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",

@@ -64,6 +64,9 @@ def test_a_promise_is_written_with_what_it_was_computed_from(measured, ring_data
     assert roles.count("shot") == len(tiny_shots["ring"])
     scores = sorted(picture["score"] for picture in evidence["pictures"] if picture["role"] == "good")
     assert entry.thresholds["grouped"]["fp32"] == np.nextafter(scores[-1], np.inf)
+    levels = [picture["level"] for picture in evidence["pictures"] if picture["role"] == "good"]
+    assert calibration.pixel_threshold == np.nextafter(np.float32(max(levels)), np.float32(np.inf))
+    assert (calibration.cost_ratio, calibration.defect_rate) == (None, None)
     assert set(evidence["pictures"][0]) == {"sha256", "file", "role", "score", "level"}
     with Bundle.open(measured / "b") as opened:  # every hash is right
         assert opened.manifest.categories["weave"].thresholds == {}
@@ -128,11 +131,15 @@ def test_shots_alone_give_an_estimate(calibrate, tiny_shots):
 
 def test_labelled_defects_choose_best_f1_or_lowest_cost(calibrate):
     for rule, words in (("f1", "best F1"), ("cost", "lowest cost")):
-        code, said, bundle, _ = calibrate(*KEEP, "--rule", rule)
+        code, said, bundle, _ = calibrate(*KEEP, "--rule", rule, "--cost-ratio", "20", "--defect-rate", "0.01")
         assert code == 0
         assert f"{words} on 24 good and 4 bad images" in said
         calibration = entry_of(bundle).calibrations["grouped"]["fp32"]
         assert (calibration.rule, calibration.defects, calibration.promised) == (rule, 4, None)
+        cost = (20, 0.01) if rule == "cost" else (None, None)
+        assert (calibration.cost_ratio, calibration.defect_rate) == cost
+        evidence = json.loads((bundle / calibration.evidence).read_text())
+        assert (evidence["cost_ratio"], evidence["defect_rate"]) == cost
     code, said, _, _ = calibrate(*KEEP, "--rule", "f1", "--split", "train")
     assert code == 1
     assert "needs good images that were not trained on and labelled bad ones" in said
@@ -214,6 +221,41 @@ def test_a_promise_that_choosing_leaves_too_few_images_for_is_refused_before_any
     assert "you gave 18" in said
     assert "6 more are for λ and fusion" in said
     assert (work / CACHE).read_bytes() == (measured / "b-calibration" / CACHE).read_bytes()
+
+
+def roles_of(bundle):
+    """Hashes of the good pictures and of those that something was chosen with, as the evidence says."""
+    evidence = json.loads((bundle / entry_of(bundle).calibrations["grouped"]["fp32"].evidence).read_text())
+    return [{p["sha256"] for p in evidence["pictures"] if p["role"] == role} for role in ("good", "choosing")]
+
+
+def test_pictures_that_something_was_chosen_with_never_count_for_a_promise(calibrate, ring_data, tmp_path):
+    """24 are there and six of them set the level of the map: 18 are left, however often it is calibrated again."""
+    test = ("--split", "test", "--false-reject", "0.05")
+    by_hand = (*test, "--lambda", "keep", "--fusion", "0.25")
+    code, said, bundle, _ = calibrate(*by_hand)
+    assert code == 0
+    assert "needs 19 images for 5 %, you gave 18" in said
+    good, chosen = roles_of(bundle)
+    assert (len(good), len(chosen), good & chosen) == (18, 6, set())
+    for options in (by_hand, (*test, *KEEP)):
+        code, said, _, _ = calibrate(*options, bundle=bundle)
+        assert code == 0
+        assert "you gave 18" in said
+        assert roles_of(bundle) == [good, chosen]
+    code, said, _, _ = calibrate(*test, *KEEP, "--require-promise", bundle=bundle)
+    assert code == 1
+    assert "you gave 18" in said
+    assert "6 more are for λ and fusion" in said
+    # a calibration without these pictures does not forget them
+    evidence = json.loads((bundle / entry_of(bundle).calibrations["grouped"]["fp32"].evidence).read_text())
+    names = {p["file"] for p in evidence["pictures"] if p["role"] == "choosing"}
+    assert len(names) == 6
+    some = shutil.copytree(ring_data, tmp_path / "some", ignore=lambda folder, _: names if "good" in folder else ())
+    (some / "ring/test/good/again.png").unlink(missing_ok=True)
+    for data in (some, ring_data):
+        assert calibrate(*test, *KEEP, bundle=bundle, data=data)[0] == 0
+        assert roles_of(bundle) == [good, chosen]
 
 
 def test_an_interrupted_calibration_leaves_the_bundle_and_goes_on(tiny_bundle, ring_data, tmp_path, monkeypatch):
@@ -313,13 +355,22 @@ def test_the_page_holds_everything(measured):
     assert "out of focus" in found["drift"]
 
 
+def test_a_training_run_is_exported_first(calibrate, tiny_run):
+    code, said, _, _ = calibrate(*KEEP, bundle=tiny_run)
+    assert code == 2
+    assert f'is a training run, no bundle; first: edge-ad export "{tiny_run}" --out BUNDLE' in said
+
+
 def test_bad_input_is_one_sentence(calibrate, tiny_bundle, ring_data, tmp_path):
     for options, code, words in (
         (("--false-reject", "0"), 2, "--false-reject 0"),
         (("--split", "half"), 2, "--split half"),
         (("--lambda", "2"), 2, "--lambda 2"),
         (("--cost-ratio", "-1"), 2, "--cost-ratio"),
-        (("--defect-rate", "1"), 2, "--defect-rate 1"),
+        (("--cost-ratio", "inf"), 2, "--cost-ratio"),
+        (("--defect-rate", "1"), 2, "--defect-rate"),
+        (("--defect-rate", "nan"), 2, "--defect-rate"),
+        (("--rule", "f1", "--require-promise"), 2, "--rule f1 promises nothing"),
         (("--min-area", "3mm2"), 2, "--mm-per-pixel"),
         (("--pixel", "low"), 2, "--pixel"),
         (("--categories", "screw"), 1, "screw"),

@@ -44,6 +44,7 @@ def test_the_command_writes_limits_and_the_verdicts_agree(tiny_bundle, ring_data
     assert 0 < limits.lower <= limits.upper
     assert limits.miss_rate <= 0.25
     assert "cascade: prototypes decide below" in said
+    assert "of defects pasted into these 24 pictures" in said
     quick = Detector.load(bundle, provider="cpu", threads=1, cascade=True)
     whole = Detector.load(bundle, provider="cpu", threads=1)
     for path in sorted((ring_data / "ring/test/block").iterdir()):

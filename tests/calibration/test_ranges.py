@@ -102,6 +102,7 @@ def test_ranges_are_written_with_what_they_were_computed_from(ranged, ring_data,
         assert opened.manifest.graphs == read_manifest(tiny_bundle).graphs
         assert set(content["graphs"]) == set(OBSERVED) == set(entry.graphs)
         assert entry.images == len(content["pictures"]) == 2
+        assert entry.categories == {"ring": taking.schedule_digest(opened.manifest, "ring", "grouped")}
         assert {picture["role"] for picture in content["pictures"]} == {"good"}  # not the shots, as there are others
         for tensors in content["graphs"].values():
             assert tensors
@@ -182,6 +183,15 @@ def test_a_damaged_state_is_begun_anew(ranged, tmp_path):
     assert not seen.done
 
 
+def test_a_state_of_another_provider_or_library_is_begun_anew(tiny_bundle, monkeypatch):
+    manifest = read_manifest(tiny_bundle)
+    before = taking._context(manifest, ["ring"], "grouped", 0, "cpu")
+    assert taking._context(manifest, ["ring"], "grouped", 0, "cpu") == before
+    monkeypatch.setattr(taking, "runs_on", lambda provider: "onnxruntime 0.0, a processor")
+    other = taking._context(manifest, ["ring"], "grouped", 0, "cpu")
+    assert len({before, other, taking._context(manifest, ["ring"], "grouped", 0, "cuda")}) == 3
+
+
 def test_shots_are_used_when_there_is_nothing_else_and_plans_are_joined(ranged, ring_data, tmp_path):
     bundle = shutil.copytree(ranged[0], tmp_path / "b")
     narrow = bundle_ranges(Bundle.open(bundle), "denoiser", "minmax")
@@ -189,7 +199,9 @@ def test_shots_are_used_when_there_is_nothing_else_and_plans_are_joined(ranged, 
     manifest.plans["other"] = manifest.plans["grouped"].model_copy(update={"scales": (1,)})
     write_manifest(bundle, manifest)
     data = load_dataset(ring_data, ["ring"])
-    collect_ranges(bundle, data, tmp_path / "w", plan="other", images=1, split="train", provider="cpu", threads=1)
+    options = {"images": 1, "split": "train", "provider": "cpu", "threads": 1, "log": (lines := []).append}
+    collect_ranges(bundle, data, tmp_path / "w", plan="other", **options)
+    assert lines[-1].startswith("not of weave: int8 and fp8 need ranges of all")
     with Bundle.open(bundle) as opened:
         assert set(opened.manifest.ranges) == {"grouped", "other"}
         content = json.loads(opened.file(opened.manifest.ranges["other"].file).read_text())

@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_ad.calibration.estimate import fitted_threshold, student_quantile
+from edge_ad.calibration.limits import map_threshold
 from edge_ad.calibration.operating import cost_threshold, f1_threshold
 from edge_ad.calibration.options import area_of, numbers, pixel_of
 from edge_ad.errors import OptionError
+from edge_ad.regions import find_regions
 from edge_ad.runtime.result import decide, normalised_score
 
 SCORES = st.lists(st.integers(0, 30).map(lambda n: n / 10), min_size=1, max_size=25)
@@ -38,6 +40,18 @@ def test_an_estimate_never_lies_within_the_scores():
         assert fitted_threshold([[score]] * 3, 0.01) > score
     with pytest.raises(ValueError, match="two scores"):
         fitted_threshold([[1.0]], 0.1)
+
+
+@given(st.floats(0, 1e30), st.sampled_from([1.0, 1 + 1e-9]))
+def test_a_threshold_of_a_map_lies_above_the_level_that_it_is_to_exclude(value, factor):
+    level = np.float32(value)
+    pixels = np.array([[level]])
+    assert find_regions(pixels, map_threshold(float(np.nextafter(float(level), np.inf)))) == []
+    assert len(find_regions(pixels, map_threshold(float(level)))) == 1
+    found = map_threshold(value * factor)
+    assert found >= value * factor
+    assert float(np.float32(found)) == found
+    assert np.isfinite(map_threshold(1e300))
 
 
 @pytest.mark.parametrize("parts", [2, 4])

@@ -19,9 +19,12 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from edge_ad.bundle import Calibration, Weights  # noqa: E402
 from edge_ad.bundle_files import Bundle, read_manifest, write_manifest  # noqa: E402
+from edge_ad.calibration.chosen import chosen_before  # noqa: E402
 from edge_ad.calibration.layers import between_layers, find_layers, kept_by_rule, observed_tensors  # noqa: E402
-from edge_ad.calibration.ranges import bundle_ranges  # noqa: E402
+from edge_ad.calibration.ranges import bundle_ranges, check_ranges  # noqa: E402
+from edge_ad.calibration.write import calibration_files  # noqa: E402
 from edge_ad.cli import run  # noqa: E402
+from edge_ad.export import quantize as quantizing  # noqa: E402
 from edge_ad.export.quantize_check import correlation  # noqa: E402
 from edge_ad.export.quantize_half import half_model  # noqa: E402
 from edge_ad.export.quantize_scheme import E4M3_MAX, Scheme  # noqa: E402
@@ -394,6 +397,7 @@ def ranged(tiny_bundle, rings, tmp_path_factory):
     bundle = shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("ranged") / "b")
     manifest = read_manifest(bundle)  # without prototypes, so that the score is that of what is quantized
     manifest.plans["grouped"].weights = Weights(alpha=0.1)
+    del manifest.categories["weave"]  # ranges must be of all categories
     write_manifest(bundle, manifest)
     options = ("--ranges-only", "--range-images", "2", "--threads", "1", "--provider", "cpu")
     assert run(["calibrate", str(bundle), str(rings), *options]) == 0
@@ -408,6 +412,7 @@ def export(source, out, rings, *options):
 def test_a_bundle_becomes_int8_end_to_end(ranged, rings, tmp_path, capsys):
     out = tmp_path / "int8"
     assert export(ranged, out, rings, "--precision", "int8") == 0
+    assert "plan paper was not compared: no ranges were taken under it" in capsys.readouterr().err
     manifest = read_manifest(out)
     for name in ("encoder", "denoiser", "decoder"):
         graph = manifest.graphs[name]
@@ -446,6 +451,58 @@ def test_a_bundle_becomes_int8_end_to_end(ranged, rings, tmp_path, capsys):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_every_plan_with_ranges_is_compared(ranged, rings, tiny_bundle, tmp_path, capsys):
+    bundle = shutil.copytree(ranged, tmp_path / "b")
+    manifest = read_manifest(bundle)
+    manifest.plans["other"] = manifest.plans["grouped"].model_copy(update={"scales": (1,)})
+    manifest.ranges["other"] = manifest.ranges["grouped"]
+    manifest.categories["weave"] = read_manifest(tiny_bundle).categories["weave"]
+    write_manifest(bundle, manifest)
+    assert export(bundle, tmp_path / "out", rings, "--precision", "fp16", "--graphs", "decoder") == 0
+    said = capsys.readouterr().err
+    assert "against fp32 under plan grouped on 4 pictures" in said
+    assert "against fp32 under plan other on 4 pictures" in said
+    assert "plan paper was not compared" in said
+    assert "not compared with fp32, as --data has no pictures of it: weave" in said
+    check = read_manifest(tmp_path / "out").metrics["export"]["quantization"]["check"]
+    assert set(check["plans"]) == {"grouped", "other"}
+    assert check["plans"]["grouped"]["score_map_correlation"] == check["score_map_correlation"]
+
+
+def test_ranges_of_some_categories_or_of_another_schedule_are_refused(ranged, rings, tiny_bundle, tmp_path, capsys):
+    bundle = shutil.copytree(ranged, tmp_path / "b")
+    manifest, changed = read_manifest(bundle), read_manifest(bundle)
+    changed.schedules["stronger"] = changed.schedules["grouped"].model_copy(update={"noise_strength": 0.5})
+    changed.categories["ring"].schedules["grouped"] = "stronger"
+    more = manifest.model_copy(deep=True)
+    more.categories["weave"] = read_manifest(tiny_bundle).categories["weave"]
+    mend = f'run edge-ad calibrate "{bundle}" DATA --ranges-only --plan grouped on pictures of all categories'
+    for other, words in ((changed, "noise strength or steps of ring changed"), (more, "are not of weave")):
+        write_manifest(bundle, other)
+        assert export(bundle, tmp_path / "out", rings, "--precision", "int8") == 1
+        said = capsys.readouterr().err
+        assert words in said
+        assert mend in said
+        assert not (tmp_path / "out").exists()
+    # a bundle of before says nothing of it, and passes
+    changed.ranges["grouped"].categories = {}
+    write_manifest(bundle, changed)
+    lines: list[str] = []
+    check_ranges(Bundle.open(bundle), lines.append)
+    (line,) = lines
+    assert line.startswith("the ranges of plan grouped do not say of which categories and schedules they are")
+
+
+def test_a_layers_error_is_measured_again_with_another_library(monkeypatch):
+    batch = {"x": np.ones(3, np.float32)}
+    before = quantizing._place("graph", batch)
+    assert quantizing._place("graph", batch) == before
+    for name, value in (("__version__", "0.0.0"), ("runs_on", lambda provider: "onnxruntime 0.0, a processor")):
+        with monkeypatch.context() as patch:
+            patch.setattr(quantizing, name, value)
+            assert quantizing._place("graph", batch) != before
+
+
 def test_fp8_and_int8_for_cards_become_engines_without_one(ranged, rings, tmp_path, monkeypatch, capsys):
     pytest.importorskip("tensorrt_rtx", reason="needs the trt-rtx extra")
     monkeypatch.setenv("EDGE_AD_CACHE", str(tmp_path / "cache"))
@@ -475,7 +532,12 @@ def test_thresholds_of_other_graphs_decide_nothing(tiny_bundle, tiny_picture, tm
     entry = manifest.categories["ring"]
     entry.thresholds = {"grouped": {"fp32": 1.0}}
     chosen = {"lambda": 0.4, "by": "hand"}
-    entry.calibrations = {"grouped": {"fp32": Calibration(rule="f1", created="today", target=0.01, chosen=chosen)}}
+    evidence = calibration_files("ring", "grouped", "fp32")[0]
+    earlier = Calibration(rule="f1", created="today", target=0.01, chosen=chosen, evidence=evidence)
+    entry.calibrations = {"grouped": {"fp32": earlier}}
+    (source / evidence).parent.mkdir()
+    pictures = [{"sha256": "a", "file": "a.png", "role": "choosing"}, {"sha256": "b", "file": "b.png", "role": "good"}]
+    (source / evidence).write_text(json.dumps({"pictures": pictures}))
     write_manifest(source, manifest)
     options = ("--precision", "fp16", "--graphs", "decoder", "--threads", "1")
     assert run(["export", str(source), "--out", str(out), *options]) == 0
@@ -484,6 +546,7 @@ def test_thresholds_of_other_graphs_decide_nothing(tiny_bundle, tiny_picture, tm
     assert before.undecided("ring") is None
     assert after.inspect(tiny_picture, "ring").verdict == "undecided"
     assert after.bundle.category("ring").calibrations["grouped"]["fp32"].chosen == chosen
+    assert chosen_before(after.bundle, "ring", "grouped") == {"a": "a.png"}  # still for no promise
 
 
 def test_fp16_needs_no_ranges(tiny_bundle, tmp_path):
@@ -503,6 +566,8 @@ def test_what_cannot_be_is_one_sentence(tiny_bundle, tiny_run, ranged, rings, tm
         (ranged, (), 2, "is a bundle already"),
         (ranged, ("--precision", "fp8", "--layout", "cpu", *data), 2, "needs --layout tensorrt"),
         (ranged, ("--precision", "fp16", "--layout", "cpu"), 2, "--precision fp16 needs --layout tensorrt"),
+        (ranged, ("--precision", "fp16", "--graphs", "features"), 2, "features stay in fp32"),
+        (ranged, ("--precision", "fp16", "--graphs", "decoder,features"), 2, "features stay in fp32"),
         (ranged, ("--precision", "int8", "--graphs", "score", *data), 2, '--graphs "score" cannot be quantized'),
         (ranged, ("--precision", "int8", "--steps", "3", *data), 2, "--steps is for a RUN"),
         (tiny_run, ("--precision", "int8"), 2, "is made of a calibrated bundle"),
