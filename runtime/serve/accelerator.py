@@ -11,11 +11,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_ad.errors import BundleError, EdgeAdError, InputError, OptionError
+from edge_ad.errors import BundleError, BundleUnavailable, EdgeAdError, InputError, OptionError
 from edge_ad.runtime.serve import wire
 from edge_ad.runtime.serve.decision import InspectionFailed, WorkerDied
 
-_KINDS: dict[str, type[EdgeAdError]] = {kind.__name__: kind for kind in (BundleError, InputError, OptionError)}
+_KINDS: dict[str, type[EdgeAdError]] = {
+    kind.__name__: kind for kind in (BundleError, BundleUnavailable, InputError, OptionError)
+}
 #: asyncio stops reading the pipe above this; a batch of large score maps is some MiB.
 _BUFFER = 1 << 24
 
@@ -100,6 +102,11 @@ class Accelerator:
             self.kill()
             await self._process.wait()
         await self._reader
+
+    async def cleared(self, seconds: float) -> None:
+        """Wait until a worker that died is gone, with what it had unpacked; no longer than `seconds`."""
+        if self._reader is not None:
+            await asyncio.wait([self._reader], timeout=seconds)
 
     async def _ask(self, header: dict[str, Any], arrays: Sequence[NDArray[Any]] = ()) -> wire.Message:
         if self._process is None or self._process.stdin is None or self.died.is_set():

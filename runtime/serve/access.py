@@ -43,7 +43,7 @@ class Access:
 
     def is_token(self, given: str) -> bool:
         """Whether this is the token; in constant time."""
-        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+        return self.token is not None and hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
 
     def new_session(self, now: float | None = None) -> str:
         """A cookie's value: when it ends, and a proof of it that only the token's holder can make."""

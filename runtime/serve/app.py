@@ -38,7 +38,7 @@ def build_app(station: Station, access: Access, *, max_upload: int) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(Exception, _answer_bug)
-    return Guard(BodyLimit(app, max_upload), access, station.metrics)
+    return Guard(BodyLimit(app, max_upload), access, station.metrics, max_open=4 * station.options.queue + 64)
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

@@ -15,6 +15,8 @@ from edge_ad.runtime.serve.supervisor import Supervisor
 
 #: A worker is not taken for hung before this many times what a full batch of the product took at its warm-up.
 _SLOWER = 5.0
+#: A worker that fails so many batches in a row is replaced: after some errors a card fails whatever its process does.
+_FAILURES = 3
 
 
 class Dispatcher:
@@ -30,6 +32,7 @@ class Dispatcher:
         self._supervisor = supervisor
         self._metrics = metrics
         self._timeout = timeout
+        self._failures = 0  # in a row
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -64,10 +67,14 @@ class Dispatcher:
             worker.kill()
             _fail(jobs, WorkerDied(f"the worker did not answer in {timeout:.3g} s"))
             await worker.died.wait()
+            self._failures = 0
             return
         except Exception as error:
-            _fail(jobs, error if isinstance(error, EdgeAdError) else InspectionFailed(f"the worker failed: {error}"))
+            failure = error if isinstance(error, EdgeAdError) else InspectionFailed(f"the worker failed: {error}")
+            _fail(jobs, failure)
+            await self._failed(worker, failure)
             return
+        self._failures = 0
         seconds = (time.monotonic() - began) / len(jobs)
         self.seconds_an_image += 0.2 * (seconds - self.seconds_an_image)
         for job, result in zip(jobs, found):
@@ -75,6 +82,17 @@ class Dispatcher:
                 job.fail(InspectionFailed(result[0]["error"]))
             elif not job.found.done():
                 job.found.set_result(result)
+
+    async def _failed(self, worker: Accelerator, error: EdgeAdError) -> None:
+        """Count a batch that failed by no fault of its images or bundle; replace a worker that fails all."""
+        if isinstance(error, InspectionFailed):
+            self._failures += 1
+        if self._failures >= _FAILURES and not worker.died.is_set():
+            log("worker fails", level="error", batches=self._failures, reason=str(error))
+            worker.kill()
+            await worker.died.wait()
+        if worker.died.is_set():
+            self._failures = 0
 
 
 def _fail(jobs: list[Job], error: EdgeAdError) -> None:

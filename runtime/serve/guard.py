@@ -25,12 +25,14 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware around everything else: access, headers, and the count of answers."""
+    """ASGI middleware around everything else: access, headers, the count of answers, and a bound on open requests."""
 
-    def __init__(self, app: ASGIApp, access: Access, metrics: Metrics):
+    def __init__(self, app: ASGIApp, access: Access, metrics: Metrics, *, max_open: int):
         self.app = app
         self.access = access
         self.metrics = metrics
+        self.max_open = max_open
+        self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with a refusal."""
@@ -50,7 +52,13 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope)
-        await (self.app if refusal is None else refusal)(scope, receive, with_headers)
+        if refusal is None and self._open >= self.max_open:
+            refusal = _error(503, "overloaded", "too many requests are open at once", {"Retry-After": "1"})
+        self._open += 1
+        try:
+            await (self.app if refusal is None else refusal)(scope, receive, with_headers)
+        finally:
+            self._open -= 1
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers, path, method = Headers(scope=scope), scope["path"], scope["method"]

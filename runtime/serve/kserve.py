@@ -41,7 +41,8 @@ def split_body(body: bytes, header_length: str | None) -> tuple[dict[str, Any], 
     """The JSON of a request and the binary data behind it. HTTPException 400 for anything else."""
     size = len(body)
     if header_length is not None:
-        if not (header_length.isascii() and header_length.isdigit() and int(header_length) <= len(body)):
+        digits = header_length.isascii() and header_length.isdigit() and len(header_length) <= 12  # int() has a limit
+        if not (digits and int(header_length) <= len(body)):
             raise HTTPException(400, f"{HEADER_LENGTH} must be the length of the JSON in bytes, {len(body)} at most")
         size = int(header_length)
     try:
@@ -51,6 +52,14 @@ def split_body(body: bytes, header_length: str | None) -> tuple[dict[str, Any], 
     if not isinstance(header, dict):
         raise HTTPException(400, "the request must be a JSON object")
     return header, body[size:]
+
+
+def read_request(
+    body: bytes, header_length: str | None
+) -> tuple[dict[str, Any], dict[str, NDArray[Any] | list[bytes]]]:
+    """The JSON of a request and its tensors; see `split_body` and `read_inputs`. HTTPException 400."""
+    header, binary = split_body(body, header_length)
+    return header, read_inputs(header, binary)
 
 
 def read_inputs(header: dict[str, Any], binary: bytes) -> dict[str, NDArray[Any] | list[bytes]]:
@@ -229,8 +238,8 @@ def make_router(station: Station) -> APIRouter:
         known(model, version)
         with station.upload():
             body = await request.body()
-        header, binary = split_body(body, request.headers.get(HEADER_LENGTH))
-        tensors = read_inputs(header, binary)
+            # in a thread: the numbers of a large picture in JSON take a while
+            header, tensors = await asyncio.to_thread(read_request, body, request.headers.get(HEADER_LENGTH))
         images = images_of(tensors)
         names: list[str | None] = [None] * len(images)
         if "category" in tensors:
@@ -239,17 +248,9 @@ def make_router(station: Station) -> APIRouter:
                 raise HTTPException(400, f"{len(images)} images with {len(given)} categories: give one, or one each")
             names = [*given] * (len(images) if len(given) == 1 else 1)
         write_outputs(header, model, {name: [] for name, _, _ in OUTPUTS})  # refuse before any work
-        asked = (
-            station.inspect_file(image, name, product=model, source="kserve")
-            if isinstance(image, bytes)
-            else station.inspect(image, name, product=model, source="kserve")
-            for image, name in zip(images, names)
-        )
-        results = await asyncio.gather(*asked, return_exceptions=True)
-        for result in results:  # the protocol has one answer for all
-            if isinstance(result, BaseException):
-                raise result
-        answer, blobs = write_outputs(header, model, values_of([one for one in results if isinstance(one, Decision)]))
+        # the protocol has one answer for all: one that said no to some would have the others sent again
+        decisions = await station.inspect_all(images, names, product=model, source="kserve")
+        answer, blobs = write_outputs(header, model, values_of(decisions))
         text = json.dumps(answer).encode()
         if not blobs:
             return Response(text, media_type="application/json")

@@ -23,6 +23,9 @@ from edge_ad.runtime.serve.tables import DATABASE, Kept, Query, condition, conne
 
 T = TypeVar("T")
 
+#: Picture files that are removed at once: a decision waits for no more than that.
+_STEP = 100
+
 
 def new_record_id(now: float) -> str:
     """An identifier that sorts by its time: a version 7 UUID (RFC 9562), of `now` in seconds since the epoch."""
@@ -35,12 +38,12 @@ def new_record_id(now: float) -> str:
 class Records:
     """The decisions in a folder, which one process at a time writes. Make one with `await Records.open(folder)`."""
 
-    def __init__(self, path: Path, writer: ThreadPoolExecutor, reader: ThreadPoolExecutor):
+    def __init__(self, path: Path):
         self.path = path
-        self._writer = writer
-        self._reader = reader
+        self._writer = ThreadPoolExecutor(1, "records")
         self._write: sqlite3.Connection
-        self._read: sqlite3.Connection
+        self._history = _Reader(path, "records-read")
+        self._line = _Reader(path, "records-line")  # sinks and sources do not wait for somebody's long search
         self._waiting: list[tuple[Decision, Sequence[Kept], asyncio.Future[int]]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._cursors: dict[str, int] = {}
@@ -49,9 +52,10 @@ class Records:
     async def open(cls, folder: Path) -> Records:
         """Open or create the records in a folder. Raises InputError for a file that is none or of a newer schema."""
         folder.mkdir(parents=True, exist_ok=True)
-        records = cls(folder / DATABASE, ThreadPoolExecutor(1, "records"), ThreadPoolExecutor(1, "records-read"))
+        records = cls(folder / DATABASE)
         records._write = await records._on_writer(lambda: connect(records.path))
-        records._read = await records._on_reader(lambda: connect(records.path, read_only=True))
+        await records._history.open()
+        await records._line.open()
         return records
 
     async def close(self) -> None:
@@ -59,10 +63,10 @@ class Records:
         while self._flushing is not None and not self._flushing.done():
             await self._flushing
         await self._on_writer(self._store_cursors)
-        await self._on_reader(lambda: self._read.close())
+        await self._history.close()
+        await self._line.close()
         await self._on_writer(lambda: self._write.close())
         self._writer.shutdown()
-        self._reader.shutdown()
 
     async def add(self, decision: Decision, kept: Sequence[Kept]) -> int:
         """Commit a decision and return its number; it is on disk when this returns."""
@@ -74,58 +78,56 @@ class Records:
 
     async def get(self, record_id: str) -> Decision | None:
         """One decision by its record id."""
-        found = await self._on_reader(lambda: self._select("WHERE record_id = ?", [record_id]))
+        found = await self._history.select("WHERE record_id = ?", [record_id])
         return found[0][1] if found else None
 
     async def of_source(self, source: str) -> Decision | None:
         """The newest decision on an image of exactly this source."""
-        found = await self._on_reader(lambda: self._select("WHERE source = ? ORDER BY seq DESC LIMIT 1", [source]))
+        found = await self._line.select("WHERE source = ? ORDER BY seq DESC LIMIT 1", [source])
         return found[0][1] if found else None
 
     async def find(self, query: Query) -> list[Decision]:
         """Decisions, newest first."""
         where, values = condition(query)
-        found = await self._on_reader(
-            lambda: self._select(f"{where} ORDER BY seq DESC LIMIT ?", [*values, query.limit])
-        )
+        found = await self._history.select(f"{where} ORDER BY seq DESC LIMIT ?", [*values, query.limit])
         return [decision for _, decision in found]
 
     async def after(self, seq: int, limit: int) -> list[tuple[int, Decision]]:
         """Decisions with a number above `seq`, oldest first, with their numbers."""
-        return await self._on_reader(lambda: self._select("WHERE seq > ? ORDER BY seq LIMIT ?", [seq, limit]))
+        return await self._line.select("WHERE seq > ? ORDER BY seq LIMIT ?", [seq, limit])
 
     async def last_seq(self) -> int:
         """The highest number given so far; 0 for none."""
 
-        def ask() -> int:
-            row = self._read.execute("SELECT seq FROM sqlite_sequence WHERE name = 'decisions'").fetchone()
+        def ask(read: sqlite3.Connection) -> int:
+            row = read.execute("SELECT seq FROM sqlite_sequence WHERE name = 'decisions'").fetchone()
             return int(row[0]) if row else 0
 
-        return await self._on_reader(ask)
+        return await self._line.ask(ask)
 
     async def trend(self, category: str, limit: int) -> list[dict[str, Any]]:
         """The newest scores of a category, oldest first: record_id, time, score, threshold, normalised, verdict."""
 
-        def ask() -> list[dict[str, Any]]:
+        def ask(read: sqlite3.Connection) -> list[dict[str, Any]]:
             names = ("record_id", "time", "score", "threshold", "normalised", "verdict")
-            rows = self._read.execute(
+            rows = read.execute(
                 f"SELECT {', '.join(names)} FROM decisions WHERE category = ? ORDER BY seq DESC LIMIT ?",
                 (category, limit),
             ).fetchall()
             return [{**dict(zip(names, row)), "time": utc_text(row[1])} for row in reversed(rows)]
 
-        return await self._on_reader(ask)
+        return await self._history.ask(ask)
 
     async def counts(self, since: float) -> dict[tuple[str, str], int]:
         """How many decisions a category and verdict from a time on, seconds since the epoch."""
 
-        def ask() -> dict[tuple[str, str], int]:
-            rows = self._read.execute(
+        def ask(read: sqlite3.Connection) -> dict[tuple[str, str], int]:
+            rows = read.execute(
                 "SELECT category, verdict, COUNT(*) FROM decisions WHERE time >= ? GROUP BY category, verdict", (since,)
             )
             return {(category, verdict): count for category, verdict, count in rows}
 
-        return await self._on_reader(ask)
+        return await self._history.ask(ask)
 
     async def judge(self, record_id: str, verdict: str, note: str) -> Decision | None:
         """Set an operator's verdict ("good" or "bad") and note; None when there is no such record."""
@@ -144,11 +146,11 @@ class Records:
         """How far a sink has come: the number of the last decision it took. A new sink starts at the newest."""
         if sink not in self._cursors:
 
-            def ask() -> int | None:
-                row = self._read.execute("SELECT seq FROM sinks WHERE name = ?", (sink,)).fetchone()
+            def ask(read: sqlite3.Connection) -> int | None:
+                row = read.execute("SELECT seq FROM sinks WHERE name = ?", (sink,)).fetchone()
                 return None if row is None else int(row[0])
 
-            stored = await self._on_reader(ask)
+            stored = await self._line.ask(ask)
             self._cursors[sink] = await self.last_seq() if stored is None else stored
             await self._on_writer(self._store_cursors)
         return self._cursors[sink]
@@ -164,29 +166,29 @@ class Records:
     async def latest(self) -> float | None:
         """When the newest decision was made, in seconds since the epoch; None without one."""
 
-        def ask() -> float | None:
-            row = self._read.execute("SELECT time FROM decisions ORDER BY seq DESC LIMIT 1").fetchone()
+        def ask(read: sqlite3.Connection) -> float | None:
+            row = read.execute("SELECT time FROM decisions ORDER BY seq DESC LIMIT 1").fetchone()
             return None if row is None else float(row[0])
 
-        return await self._on_reader(ask)
+        return await self._line.ask(ask)
 
     async def expire(self, older_than: float | None, max_bytes: int | None) -> AsyncIterator[list[str]]:
         """Forget decisions before a time, then pictures of the oldest until the rest is within `max_bytes`.
 
         Which decisions are before it: `tables.last_expired`. Pictures of decisions that an operator has judged go last:
         they are what is learnt from. It goes in steps, with decisions written between them; each yields the SHA-256 of
-        pictures that no decision has any more, whose files may go.
+        pictures that no decision has any more, whose files may go: see `remove_unknown`.
         """
         if older_than is not None:
             until = older_than
-            last = await self._on_reader(lambda: tables.last_expired(self._read, until, time.time()))
+            last = await self._history.ask(lambda read: tables.last_expired(read, until, time.time()))
             while True:
                 count, gone = await self._on_writer(lambda: tables.remove_decisions(self._write, until, last))
                 if not count:
                     break
                 yield gone
         if max_bytes is not None:
-            excess = await self._on_reader(lambda: tables.picture_bytes(self._read)) - max_bytes
+            excess = await self._history.ask(tables.picture_bytes) - max_bytes
             for judged in (False, True):
                 while excess > 0:
                     size, gone = await self._on_writer(
@@ -197,10 +199,17 @@ class Records:
                     excess -= size
                     yield gone
 
-    async def unknown(self, digests: Sequence[str]) -> list[str]:
-        """Those of some pictures that no decision has."""
-        # on the writer's thread: what waits to be written is written before
-        return await self._on_writer(lambda: tables.unknown(self._write, digests))
+    async def remove_unknown(self, digests: Sequence[str], remove: Callable[[Sequence[str]], int]) -> int:
+        """Have `remove` take away those of some pictures that no decision has; the sum of what it returns.
+
+        `remove` runs on the writer's thread: a decision that takes up such a picture is either written before, or holds
+        it still. It goes in steps, with decisions written between them.
+        """
+        removed = 0
+        for start in range(0, len(digests), _STEP):
+            some = digests[start : start + _STEP]
+            removed += await self._on_writer(partial(self._remove_unknown, some, remove))
+        return removed
 
     async def _flush(self) -> None:
         while self._waiting:
@@ -225,15 +234,37 @@ class Records:
         with self._write:
             return [insert(self._write, decision, kept) for decision, kept in batch]
 
+    def _remove_unknown(self, digests: Sequence[str], remove: Callable[[Sequence[str]], int]) -> int:
+        return remove(tables.unknown(self._write, digests))
+
     def _store_cursors(self) -> None:
         with self._write:
             self._write.executemany("INSERT OR REPLACE INTO sinks VALUES (?, ?)", list(self._cursors.items()))
 
-    def _select(self, rest: str, values: Sequence[Any]) -> list[tuple[int, Decision]]:
-        return select(self._read, rest, values)
-
     async def _on_writer(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
-    async def _on_reader(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+
+class _Reader:
+    """A connection that only reads, on a thread of its own."""
+
+    def __init__(self, path: Path, name: str):
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, name)
+        self._connection: sqlite3.Connection
+
+    async def open(self) -> None:
+        self._connection = await self._run(lambda: connect(self._path, read_only=True))
+
+    async def close(self) -> None:
+        await self._run(lambda: self._connection.close())
+        self._thread.shutdown()
+
+    async def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._run(lambda: work(self._connection))
+
+    async def select(self, rest: str, values: Sequence[Any]) -> list[tuple[int, Decision]]:
+        return await self.ask(lambda read: select(read, rest, values))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_ad.images import resize_image
 from edge_ad.runtime.clock import Clock
 from edge_ad.runtime.serve import render
-from edge_ad.runtime.serve.decision import Decision, RegionBox, utc_text
+from edge_ad.runtime.serve.decision import Decision, Expired, RegionBox, utc_text
 from edge_ad.runtime.serve.decoding import decode
 from edge_ad.runtime.serve.pictures import PictureStore, is_png, png
 from edge_ad.runtime.serve.products import Product
@@ -22,11 +22,36 @@ from edge_ad.runtime.serve.records import new_record_id
 from edge_ad.runtime.serve.tables import KINDS, Kept, links
 
 
+class Together:
+    """Images of one request: none goes on to the worker before each has been read, and when one fails all do."""
+
+    def __init__(self, count: int):
+        self._missing = count
+        self._read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._read.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be nobody's
+
+    def watch(self, answer: asyncio.Future[Decision]) -> None:
+        """An image belongs to these, and this is its answer."""
+        answer.add_done_callback(self._answered)
+
+    async def arrive(self) -> None:
+        """An image has been read: wait for the others. Raises what one of them failed with."""
+        self._missing -= 1
+        if not self._missing and not self._read.done():
+            self._read.set_result(None)
+        await self._read
+
+    def _answered(self, answer: asyncio.Future[Decision]) -> None:
+        if not self._read.done():
+            error = None if answer.cancelled() else answer.exception()
+            self._read.set_exception(error or Expired("given up"))
+
+
 @dataclass(eq=False)
 class Request:
     """One image on its way. content: its file or pixels, until it is prepared. file: of `content`'s pixels, if there is
-    one. alone: in a batch of its own. size: (H, W), once known. small: for the map. answer: set once. closing: its
-    decision is being recorded, it can no longer expire.
+    one. alone: in a batch of its own. together: with the others of its request, if there are any. size: (H, W), once
+    known. small: for the map. answer: set once. closing: its decision is being recorded, it can no longer expire.
     """
 
     content: bytes | NDArray[np.uint8] | None
@@ -35,6 +60,7 @@ class Request:
     category: str
     source: str
     alone: bool = False
+    together: Together | None = None
     arrived: float = field(default_factory=time.time)
     clock: Clock = field(default_factory=Clock)
     answer: asyncio.Future[Decision] = field(default_factory=lambda: asyncio.get_running_loop().create_future())

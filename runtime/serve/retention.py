@@ -24,8 +24,7 @@ async def sweep(records: Records, pictures: PictureStore) -> int:
     removed = 0
     digests = pictures.all()
     while chunk := await asyncio.to_thread(lambda: list(islice(digests, 1000))):
-        orphans = await records.unknown(chunk)
-        removed += await asyncio.to_thread(pictures.remove, orphans)
+        removed += await records.remove_unknown(chunk, pictures.remove)
     return removed
 
 
@@ -34,7 +33,7 @@ async def expire(records: Records, pictures: PictureStore, options: StationOptio
     older_than = time.time() - 86_400 * options.keep_days if by_age and options.keep_days is not None else None
     removed = 0
     async for gone in records.expire(older_than, options.keep_bytes):
-        removed += await asyncio.to_thread(pictures.remove, gone)
+        removed += await records.remove_unknown(gone, pictures.remove)
     return removed
 
 

@@ -18,6 +18,7 @@ import uvicorn
 from edge_ad.errors import OptionError
 from edge_ad.runtime.serve.access import Access, check_host
 from edge_ad.runtime.serve.app import build_app
+from edge_ad.runtime.serve.connection import BoundedHttp
 from edge_ad.runtime.serve.lines import log
 from edge_ad.runtime.serve.station import Station
 
@@ -80,10 +81,9 @@ async def run(station: Station, network: Network) -> int:
         server_header=False,
         proxy_headers=False,
         ws="none",
-        limit_concurrency=4 * station.options.queue + 64,
+        http=BoundedHttp,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(network.drain),
-        h11_max_incomplete_event_size=1 << 16,
         ssl_certfile=network.tls_certificate,
         ssl_keyfile=network.tls_key,
     )
@@ -107,7 +107,7 @@ async def run(station: Station, network: Network) -> int:
         if not starting.done():
             starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
-        await station.close()
+        await station.close(wait=not server.force_exit)
     if failure is not None:
         raise failure
     return 130 if server.interrupted else 0

@@ -61,11 +61,12 @@ class Shelf:
         log("product removed", product=name)
         self._changed()
 
-    def take(self, category: str | None, product: str | None) -> tuple[Product, str]:
-        """The product and category an image is for; to be given back with `done_with`. Errors as `route`."""
-        chosen, name = route(self._products, category, product)
-        chosen.jobs += 1
-        return chosen, name
+    def take(self, categories: Sequence[str | None], product: str | None) -> list[tuple[Product, str]]:
+        """The product and category each image is for; to be given back with `done_with`. Errors as `route`, for all."""
+        taken = [route(self._products, category, product) for category in categories]
+        for chosen, _ in taken:
+            chosen.jobs += 1
+        return taken
 
     def done_with(self, product: Product) -> None:
         """One image less is on its way to a product."""

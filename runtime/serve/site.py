@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from edge_ad.runtime.serve.access import COOKIE, SESSION_SECONDS, Access
@@ -51,7 +52,10 @@ def add_site(app: FastAPI, access: Access, metrics: Metrics) -> None:
 
     @router.post("/login")
     async def login(request: Request) -> Response:
-        token = (await request.form(max_files=0, max_fields=4, max_part_size=4096)).get("token")
+        try:
+            token = (await request.form(max_files=0, max_fields=4, max_part_size=4096)).get("token")
+        except (KeyError, ValueError):  # the parser lets them out for some headers
+            raise HTTPException(400, "the form cannot be read") from None
         if not isinstance(token, str) or not access.is_token(token.strip()):
             await asyncio.sleep(_PENALTY)
             return HTMLResponse(_LOGIN.format(message="That is not the token of this station."), 403)

@@ -45,7 +45,7 @@ from edge_ad.runtime.serve.pictures import PictureStore
 from edge_ad.runtime.serve.products import Product
 from edge_ad.runtime.serve.protocols import Sink, Source
 from edge_ad.runtime.serve.records import Records
-from edge_ad.runtime.serve.request import Request
+from edge_ad.runtime.serve.request import Request, Together
 from edge_ad.runtime.serve.shelf import Shelf
 from edge_ad.runtime.serve.supervisor import Supervisor
 from edge_ad.runtime.serve.tables import Kept
@@ -53,6 +53,8 @@ from edge_ad.version import __version__
 
 T = TypeVar("T")
 
+#: Seconds that images get to be decided on when the station stops, from then on; the second number without a worker.
+_DRAIN = (30.0, 5.0)
 #: Seconds that sinks get to hand on what is left when the station stops.
 _SETTLE = 5.0
 #: Seconds between two looks at whether counts or queue have changed, for listeners.
@@ -93,12 +95,13 @@ class Station:
         self._pixels = asyncio.Semaphore(threads)  # full-size pictures in memory, of however many that wait
         self._lock: IO[bytes] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], Request] = {}
         self._waiting = 0
         self._uploads = 0
         self._counts = DayCounts(time.time(), {})
         self._drift = DriftBoard()
         self._stopping = asyncio.Event()
+        self._stopped_at = 0.0  # of the loop's time
         self._started = time.time()
         self._ready = False
         self._refusal_lines: defaultdict[str, Throttle] = defaultdict(lambda: Throttle(1.0))
@@ -173,10 +176,8 @@ class Station:
         an unknown category or product, InputError for what is no image or fits several products, InspectionFailed
         when the worker failed. In each of these cases the image has no record.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise InputError(f"an image must be uint8 of shape H,W,3, not {image.dtype} of shape {image.shape}")
-        check_size(image.shape[0], image.shape[1], self.options.max_pixels)
-        return await self._inspect(image, picture, category, product, source, deadline_s, alone)
+        self._check_pixels(image)
+        return (await self._inspect([(image, picture)], [category], product, source, deadline_s, alone))[0]
 
     async def inspect_file(
         self,
@@ -192,7 +193,29 @@ class Station:
 
         Raises what `inspect` does; also NotAnImage, and TooManyPixels above the options' limit (both InputError).
         """
-        return await self._inspect(data, data, category, product, source, deadline_s, alone)
+        return (await self._inspect([(data, data)], [category], product, source, deadline_s, alone))[0]
+
+    async def inspect_all(
+        self,
+        images: Sequence[bytes | NDArray[np.uint8]],
+        categories: Sequence[str | None],
+        *,
+        product: str | None = None,
+        source: str = "http",
+    ) -> list[Decision]:
+        """As `inspect` and `inspect_file`, of images with one answer: the worker gets all of them, or none.
+
+        It gets none where the queue has no room for all, or one cannot be routed or read. What fails later, the worker
+        or the deadline, can leave the others with a record. Raises what `inspect` does, for the first that failed;
+        InputError too for more images than the queue ever holds.
+        """
+        if len(images) > self.options.queue:
+            raise InputError(f"{len(images)} images are more than the queue of {self.options.queue} holds; send fewer")
+        for image in images:
+            if not isinstance(image, bytes):
+                self._check_pixels(image)
+        pictures = [(image, image if isinstance(image, bytes) else None) for image in images]
+        return await self._inspect(pictures, categories, product, source, None, False)
 
     @contextmanager
     def upload(self) -> Iterator[None]:
@@ -206,46 +229,65 @@ class Station:
         finally:
             self._uploads -= 1
 
-    def check_room(self) -> None:
-        """Raises Overloaded when an image would be refused now; to be asked before it is uploaded or taken."""
+    def check_room(self, images: int = 1) -> None:
+        """Raises Overloaded when so many would be refused now; to be asked before they are uploaded or taken."""
         if self._stopping.is_set():
             raise Overloaded("the station is stopping", 5.0)
         if not self.ready:
             up = self._ready and self._supervisor.is_up
             raise Overloaded("no product is loaded" if up else "the station is not ready yet", 2.0)
-        if self._waiting >= self.options.queue:
+        if self._waiting + images > self.options.queue:
             wait = max(0.1, self._waiting * self._dispatcher.seconds_an_image)
-            raise Overloaded(f"the queue is full ({self.options.queue} images wait)", wait)
+            full = "the queue is full" if images == 1 else f"the queue has no room for {images} images"
+            raise Overloaded(f"{full} ({self._waiting} images wait)", wait)
+
+    def _check_pixels(self, image: NDArray[np.uint8]) -> None:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise InputError(f"an image must be uint8 of shape H,W,3, not {image.dtype} of shape {image.shape}")
+        check_size(image.shape[0], image.shape[1], self.options.max_pixels)
 
     async def _inspect(
         self,
-        content: bytes | NDArray[np.uint8],
-        file: bytes | None,
-        category: str | None,
+        pictures: Sequence[tuple[bytes | NDArray[np.uint8], bytes | None]],
+        categories: Sequence[str | None],
         product: str | None,
         source: str,
         deadline_s: float | None,
         alone: bool,
-    ) -> Decision:
+    ) -> list[Decision]:
+        found: list[Decision | BaseException]
         try:
-            self.check_room()
-            chosen, name = self._shelf.take(category, product)
-            deadline = self.options.deadline if deadline_s is None else deadline_s
-            request = Request(content, file, chosen, name, source, alone)
-            self._waiting += 1
-            task = asyncio.create_task(self._carry(request), name="inspection")
-            self._open.add(task)
-            task.add_done_callback(self._open.discard)
-            timer = asyncio.get_running_loop().call_later(max(deadline, 0), self._expire, request, deadline)
-            try:
-                return await request.answer
-            finally:
-                timer.cancel()
+            self.check_room(len(pictures))
+            taken = self._shelf.take(categories, product)
         except EdgeAdError as error:
-            self.metrics.refused(type(error).__name__)
-            if self._refusal_lines[type(error).__name__]():
-                log("refused", level="warning", kind=type(error).__name__, source=source)
-            raise
+            found = [error] * len(pictures)
+        else:  # nothing is awaited between the look at the queue and the places in it
+            together = Together(len(pictures)) if len(pictures) > 1 else None
+            requests = [
+                Request(content, file, chosen, name, source, alone, together)
+                for (content, file), (chosen, name) in zip(pictures, taken)
+            ]
+            deadline = self.options.deadline if deadline_s is None else deadline_s
+            found = await asyncio.gather(*(self._begin(one, deadline) for one in requests), return_exceptions=True)
+        failed = [one for one in found if isinstance(one, BaseException)]
+        for kind in (type(one).__name__ for one in failed if isinstance(one, EdgeAdError)):
+            self.metrics.refused(kind)
+            if self._refusal_lines[kind]():
+                log("refused", level="warning", kind=kind, source=source)
+        if failed:
+            raise failed[0]
+        return [one for one in found if isinstance(one, Decision)]
+
+    def _begin(self, request: Request, deadline: float) -> asyncio.Future[Decision]:
+        self._waiting += 1
+        task = asyncio.create_task(self._carry(request), name="inspection")
+        self._open[task] = request
+        task.add_done_callback(self._open.pop)
+        timer = asyncio.get_running_loop().call_later(max(deadline, 0), self._expire, request, deadline)
+        request.answer.add_done_callback(lambda _: timer.cancel())
+        if request.together is not None:
+            request.together.watch(request.answer)
+        return request.answer
 
     def _expire(self, request: Request, deadline: float) -> None:
         if not request.closing and not request.answer.done():
@@ -266,6 +308,8 @@ class Station:
                 raise
             storing = asyncio.create_task(self._store(request, image))
             del image
+            if request.together is not None:
+                await request.together.arrive()
             found = asyncio.get_running_loop().create_future()
             job = Job(request.product, request.category, square, request.size, found, request.alone)
             job.found.add_done_callback(lambda done: done.cancelled() or done.exception())  # a late error is nobody's
@@ -303,7 +347,7 @@ class Station:
             self._leave_queue(request)
             self._shelf.done_with(request.product)
             if request.held and not request.closing:
-                await self._in_pool(self.pictures.remove, await self.records.unknown(request.held))
+                await self.records.remove_unknown(request.held, self.pictures.remove)
 
     async def _store(self, request: Request, image: NDArray[np.uint8]) -> Kept:
         """Keep the image as it came, while it is inspected."""
@@ -455,15 +499,20 @@ class Station:
         """Take no more images; those that are here are still decided on. Listeners' iterations end."""
         if not self._stopping.is_set():
             self._stopping.set()
+            self._stopped_at = asyncio.get_running_loop().time()
             log("draining", open=len(self._open))
             self._changed("draining")
             self._hub.close()
 
-    async def close(self) -> None:
-        """Drain, wait for what is open, and let go of everything."""
+    async def close(self, *, wait: bool = True) -> None:
+        """Drain, wait for what is open (not without `wait`), and let go of everything."""
         self.drain()
-        if self._open:
-            await asyncio.gather(*self._open, return_exceptions=True)
+        if wait:
+            await self._decide_open()
+        for request in self._open.values():
+            if not request.closing:  # its source keeps the picture for the next start
+                self._fail(request, Overloaded("the station is stopping", 5.0))
+        await asyncio.gather(*self._open, return_exceptions=True)
         await asyncio.gather(*(intake.close() for intake in self._intakes))
         await asyncio.gather(*(outbox.settle(_SETTLE) for outbox in self._outboxes if self._ready))
         for task in self._tasks:
@@ -481,6 +530,18 @@ class Station:
         if self._lock is not None:
             self._lock.close()
         log("stopped")
+
+    async def _decide_open(self) -> None:
+        """Wait for what is open, as long as the stopping of a service may take and a worker is there to decide on it.
+
+        A watched folder's pictures have time; whoever waits for the end of the station has not.
+        """
+        now = asyncio.get_running_loop().time
+        up = now()
+        while self._open and now() < self._stopped_at + _DRAIN[0] and now() < up + _DRAIN[1]:
+            await asyncio.wait(self._open, timeout=0.1)
+            if self._supervisor.is_up:
+                up = now()
 
     async def _in_pool(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)

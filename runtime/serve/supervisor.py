@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_ad.errors import BundleError, OptionError
+from edge_ad.errors import BundleError, BundleUnavailable, OptionError
 from edge_ad.runtime.serve.accelerator import Accelerator
 from edge_ad.runtime.serve.decision import WorkerDied
 from edge_ad.runtime.serve.lines import log
@@ -19,13 +19,15 @@ from edge_ad.runtime.serve.products import Product
 _PAUSES = (0.2, 30.0)
 #: A worker that lived so long (seconds) did not die in a row.
 _LONG = 60.0
+#: Seconds that a dead worker gets to be gone, with its unpacked bundles, before the next is started all the same.
+_GONE = 10.0
 
 
 class Supervisor:
     """The worker and the products it has loaded.
 
     changed: called whenever the worker came up or died. lost: called with a product whose bundle has become unusable;
-    for any other failure the next worker is tried, as for its death: a card may have no memory yet.
+    for any other failure the next worker is tried, as for its death: a card may have no memory yet, a disk no room.
     """
 
     def __init__(self, options: StationOptions, changed: Callable[[], None], lost: Callable[[Product, str], None]):
@@ -116,6 +118,7 @@ class Supervisor:
             log("worker died", level="error", pid=self.pid, restarts=self.restarts, pause_s=pause)
             self._changed()
             await asyncio.sleep(pause)
+            await self._worker.cleared(_GONE)  # or there would have to be room for what both unpack
             self._worker, since = Accelerator(), loop.time()
             try:
                 await self._worker.start()
@@ -135,6 +138,8 @@ class Supervisor:
             try:
                 about = await self._load(worker, product.slot, product.path)
             except (BundleError, OptionError) as error:
+                if isinstance(error, BundleUnavailable) and not product.retired:
+                    raise  # it may be there, or there may be room, the next time
                 self.unload(product)
                 self._lost(product, str(error))
                 continue

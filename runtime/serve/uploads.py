@@ -54,6 +54,7 @@ async def read_upload(request: Request) -> Upload:
         try:
             for name, value in form.multi_items():
                 if isinstance(value, str):
+                    _check_text(value)
                     upload.fields[name] = value
                     if name == "category":
                         upload.categories.append(value)
@@ -68,3 +69,11 @@ async def read_upload(request: Request) -> Upload:
     else:
         raise HTTPException(415, f'send the image itself, or a form with a file called "image", not {kind[:60]}')
     return upload
+
+
+def _check_text(value: str) -> None:
+    """HTTPException 400 for half a surrogate pair, which a form in UTF-7 can bring: no answer could repeat it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise HTTPException(400, "a field of the form is no valid text") from None

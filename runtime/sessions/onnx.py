@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import onnxruntime as ort
 
 from edge_ad.bundle import Graph, Precision
 from edge_ad.errors import OptionError
+from edge_ad.processor import clamps_int8_sums, this_processor
 from edge_ad.runtime.sessions.base import Array, Feed, Handle, SessionOptions, checked, to_host
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -68,8 +70,8 @@ class OnnxSession:
         if graph.precision == "fp8":
             # ONNX Runtime 1.31 takes FP8 pairs for integers: it joins them with Relu wrongly, or refuses the graph
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        if graph.quantization is not None and graph.quantization.layout == "cpu":
-            # without VNNI, sums of two uint8 × int8 products are clamped to 16 bits; uint8 weights are used there
+        if graph.quantization is not None and clamps_int8_sums(platform.machine(), this_processor()[1]):
+            # uint8 weights, which overflow nothing; elsewhere they would be slower
             settings.add_session_config_entry("session.x64quantprecision", "1")
         if options.threads:
             settings.intra_op_num_threads = options.threads

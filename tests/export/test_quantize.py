@@ -31,6 +31,7 @@ from edge_ad.export.quantize_scheme import E4M3_MAX, Scheme  # noqa: E402
 from edge_ad.export.quantize_sensitivity import SwitchedGraph, choose_layers, relative_error  # noqa: E402
 from edge_ad.export.quantize_write import SWITCH, quantized_model, switched_model  # noqa: E402
 from edge_ad.runtime import Detector  # noqa: E402
+from edge_ad.runtime.sessions import onnx as onnx_session  # noqa: E402
 
 CPU, CARD, FP8 = Scheme("int8", "cpu"), Scheme("int8", "tensorrt"), Scheme("fp8", "tensorrt")
 SCHEMES = pytest.mark.parametrize("scheme", [CPU, CARD, FP8], ids=["cpu", "tensorrt", "fp8"])
@@ -409,7 +410,7 @@ def export(source, out, rings, *options):
     return run(["export", str(source), "--out", str(out), *common, *options])
 
 
-def test_a_bundle_becomes_int8_end_to_end(ranged, rings, tmp_path, capsys):
+def test_a_bundle_becomes_int8_end_to_end(ranged, rings, tiny_picture, tmp_path, capsys, monkeypatch):
     out = tmp_path / "int8"
     assert export(ranged, out, rings, "--precision", "int8") == 0
     assert "plan paper was not compared: no ranges were taken under it" in capsys.readouterr().err
@@ -432,6 +433,10 @@ def test_a_bundle_becomes_int8_end_to_end(ranged, rings, tmp_path, capsys):
     assert run(["verify", str(out), "--threads", "1"]) == 0
     detector = Detector.load(out, provider="cpu", threads=1)
     assert detector.precision == "int8"
+    with monkeypatch.context() as elsewhere:  # a processor on which the same is computed in another way
+        elsewhere.setattr(onnx_session, "clamps_int8_sums", lambda *_: True)
+        wide = Detector.load(out, provider="cpu", threads=1).inspect(tiny_picture, "ring").score_map
+    np.testing.assert_allclose(wide, detector.inspect(tiny_picture, "ring").score_map, rtol=1e-3, atol=1e-4)
     assert "at int8" in detector.undecided("ring")  # thresholds are of a precision
     capsys.readouterr()
     if find_spec("tensorrt_rtx") is not None:

@@ -17,7 +17,7 @@ from edge_ad.doctor.packages import as_numbers, check_packages, parse_requiremen
 from edge_ad.doctor.providers import relu_model
 from edge_ad.doctor.targets import find_targets
 from edge_ad.extras import EXTRA_OF_MODULE, mend_of_missing
-from edge_ad.processor import parse_cpuinfo
+from edge_ad.processor import clamps_int8_sums, parse_cpuinfo
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +52,17 @@ def test_cpuinfo() -> None:
     assert parse_cpuinfo(x86) == ("Some Xeon", ("avx2", "amx_bf16"))
     assert parse_cpuinfo("processor : 0\nFeatures : fp asimd bf16\n") == ("", ("asimd", "bf16"))
     assert parse_cpuinfo("") == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "clamps"),
+    [
+        ("x86_64", ("avx2",), True), ("AMD64", (), True), ("x86_64", ("avx2", "avx_vnni"), False),
+        ("x86_64", ("avx512f", "avx512_vnni"), False), ("x86_64", ("amx_int8",), False), ("aarch64", ("asimd",), False),
+    ],
+)  # fmt: skip
+def test_which_processors_clamp_sums_of_int8(machine, features, clamps):
+    assert clamps_int8_sums(machine, features) == clamps
 
 
 def test_meminfo() -> None:

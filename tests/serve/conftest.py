@@ -73,12 +73,12 @@ class Broker:
             client.disconnect()
             client.loop_stop()
 
-    def send(self, topic: str, payload: bytes | str, qos: int = 1) -> None:
+    def send(self, topic: str, payload: bytes | str, qos: int = 1, retain: bool = False) -> None:
         """Publish one message from yet another client."""
         client = self._client()
         client.connect("127.0.0.1", self.port)
         client.loop_start()
-        client.publish(topic, payload, qos).wait_for_publish(20)
+        client.publish(topic, payload, qos, retain).wait_for_publish(20)
         client.disconnect()
         client.loop_stop()
 

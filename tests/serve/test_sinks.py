@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import hashlib
 import hmac
@@ -105,6 +106,23 @@ def test_csv_rotates_and_keeps_the_newest(tmp_path: Path) -> None:
     kept = [row["record_id"] for name in sorted(files, key=lambda name: (name == "decisions.csv", name))
             for row in rows(tmp_path / name)]  # fmt: skip
     assert kept == [decision(n).record_id for n in range(12)][-len(kept) :]
+
+
+def test_csv_writes_no_row_twice_when_it_cannot_rotate(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 250}.csv"  # with a number in it the name is too long for a file
+    sink = CsvSink(path, max_bytes=400)
+    written = []
+    for number in range(9):
+        with contextlib.suppress(OSError):
+            publish(sink, decision(number))
+            written.append(decision(number).record_id)
+    for _ in range(3):
+        with pytest.raises(OSError, match="too long"):
+            publish(sink, decision(9))
+    assert [row["record_id"] for row in rows(path)] == written
+    assert 0 < len(written) < 9
+    publish(CsvSink(path), decision(9))  # a larger limit
+    assert len(rows(path)) == len(written) + 1
 
 
 def test_csv_sets_a_file_with_other_columns_aside(tmp_path: Path) -> None:

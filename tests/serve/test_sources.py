@@ -7,8 +7,10 @@ import contextlib
 import hashlib
 import http.server
 import io
+import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +47,23 @@ def png(picture: np.ndarray) -> bytes:
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "PNG")
     return out.getvalue()
+
+
+@contextmanager
+def lines() -> Iterator[list[str]]:
+    """The events that the station logs meanwhile."""
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("edge_ad.serve")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield told
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 class Running:
@@ -224,11 +243,14 @@ def test_a_station_that_cannot_decide_condemns_no_picture(running, inbox, tiny_p
     os.rename(pictures, pictures.with_name("away"))
     pictures.write_bytes(b"")  # what a full disk does: nothing can be kept
     try:
-        with running.source(watch(inbox, "full", after="move")):
+        source = watch(inbox, "full", after="move")
+        with running.source(source):
             time.sleep(1.5)
+            assert source.failing
             pictures.unlink()
             os.rename(pictures.with_name("away"), pictures)
             until(lambda: len(list(inbox.rglob("done/ring/*.png"))) == 3)
+            assert not source.failing
     finally:
         if pictures.is_file():
             pictures.unlink()
@@ -236,12 +258,35 @@ def test_a_station_that_cannot_decide_condemns_no_picture(running, inbox, tiny_p
     assert not (inbox / "failed").exists()
 
 
+def test_a_subfolder_that_cannot_be_read_stops_no_other(running, tmp_path: Path, tiny_picture) -> None:
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    here = os.open(inbox, os.O_RDONLY)
+    while len(str(inbox)) < 3850:  # so deep that a long name below cannot be opened by its path
+        os.mkdir("d" * 100, dir_fd=here)
+        deeper = os.open("d" * 100, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here, inbox = deeper, inbox / ("d" * 100)
+    os.mkdir("x" * 250, dir_fd=here)
+    os.close(here)
+    (inbox / "ring").mkdir()
+    (inbox / "ring" / "a.png").write_bytes(png(tiny_picture))
+    with lines() as told, running.source(watch(inbox, "deep", journal=tmp_path / "journal")):
+        until(lambda: running.records("deep: ring/a.png"))
+        (inbox / "ring" / "b.png").write_bytes(png(tiny_picture))
+        until(lambda: running.records("deep: ring/b.png"))
+    assert told.count("cannot be read") == 1
+
+
 def test_whose_fault_a_failed_inspection_is() -> None:
     attempts = Attempts()
     full = InspectionFailed("no space left")
+    assert not attempts.failing
     assert not any(attempts.failed("sound", full) for _ in range(9))  # nothing else was decided: the station's
     assert attempts.pause == 10
+    assert attempts.failing
     attempts.decided()
+    assert not attempts.failing
     assert attempts.pause < 1
     assert "sound" in attempts
     assert "other" not in attempts
@@ -249,8 +294,11 @@ def test_whose_fault_a_failed_inspection_is() -> None:
     attempts.decided()
     assert attempts.failed("sound", full)
     assert [attempts.failed("poison", WorkerDied("killed")) for _ in range(3)] == [False, False, True]
+    assert attempts.failing
     attempts.keep({"sound"})
     assert "poison" not in attempts
+    attempts.keep(set())
+    assert not attempts.failing  # nothing waits any more
 
 
 names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=20)
@@ -344,7 +392,7 @@ def test_a_video_file_plays_over_and_over_in_rgb(video: Path) -> None:
     with taking(Camera("file", str(video))) as camera:
         start = time.monotonic()
         while time.monotonic() - start < 2.5:  # longer than the file
-            picture = camera.picture(SECONDS)
+            picture = asyncio.run(camera.picture(SECONDS))
     assert picture.shape == (64, 96, 3)
     assert picture.dtype == np.uint8
     assert picture[32, 10, 0] > 180 > picture[32, 10, 2] + 100
@@ -393,7 +441,7 @@ class Stream:
 
 def _gone(camera: Camera) -> bool:
     try:
-        camera.picture(0.5)
+        asyncio.run(camera.picture(0.5))
     except InputError as error:
         assert str(error).startswith("camera net: no picture")  # noqa: PT017 (frames in flight may still come)
         return True
@@ -404,15 +452,63 @@ def test_a_picture_is_of_now_and_the_camera_is_connected_again() -> None:
     pytest.importorskip("cv2", reason="needs the camera extra")
     stream = Stream()
     with taking(Camera("net", f"http://127.0.0.1:{stream.port}/live.mjpg", pause=0.2)) as camera:
-        camera.picture(SECONDS)
+        asyncio.run(camera.picture(SECONDS))
         time.sleep(2)  # nobody asks: the frames of these seconds must not be what comes next
         asked = stream.brightness()
-        assert camera.picture(SECONDS).mean() >= asked - 8  # 0.8 s for a busy machine; buffered, it would be 20 darker
+        assert (
+            asyncio.run(camera.picture(SECONDS)).mean() >= asked - 8
+        )  # 0.8 s for a busy machine; buffered, it would be 20 darker
         stream.stop()
         until(lambda: _gone(camera))
+        until(lambda: camera.lost)
+        began = time.monotonic()
+        with pytest.raises(InputError, match="net: no picture, it is lost"):
+            asyncio.run(camera.picture(SECONDS))
+        assert time.monotonic() - began < 5
         again = Stream(stream.port)
-        assert camera.picture(SECONDS).shape == (48, 64, 3)
+        until(lambda: not camera.lost)
+        assert asyncio.run(camera.picture(SECONDS)).shape == (48, 64, 3)
         again.stop()
+
+
+def test_many_who_wait_for_a_picture_hold_up_nobody(video: Path) -> None:
+    async def story() -> None:
+        camera = Camera("line", str(video))
+        asked = [asyncio.create_task(camera.picture(SECONDS)) for _ in range(64)]
+        given_up = asyncio.create_task(camera.picture(SECONDS))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        await asyncio.to_thread(time.sleep, 0)  # nor any thread of those that everything shares
+        assert time.monotonic() - began < 5
+        given_up.cancel()
+        with pytest.raises(InputError, match=r"no picture within 0\.1 s"):
+            await camera.picture(0.1)
+        with taking(camera):
+            assert {picture.shape for picture in await asyncio.gather(*asked)} == {(64, 96, 3)}
+        assert not camera._askers
+
+    asyncio.run(story())
+
+
+def test_a_camera_without_room_is_told_of_once_a_while(video: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="needs the serve extra")
+    from edge_ad.runtime.serve.options import StationOptions
+    from edge_ad.runtime.serve.station import Station
+
+    async def story() -> None:
+        station = Station(StationOptions(tmp_path, provider="cpu", threads=1), {})  # no product: no room
+        await station.start()
+        stop = asyncio.Event()
+        source = CameraSource(Camera("busy", str(video)), category="ring", every=0.02)
+        task = asyncio.create_task(source.run(station, stop))
+        await asyncio.sleep(1.5)
+        stop.set()
+        await task
+        await station.close()
+
+    with lines() as told:
+        asyncio.run(story())
+    assert told.count("picture skipped") in (1, 2)
 
 
 def test_a_camera_on_a_clock(running, video: Path) -> None:
@@ -497,6 +593,90 @@ def test_an_image_by_message_is_inspected_once(running, broker, tiny_picture) ->
     assert by_id[None]["decision"]["category"] == "weave"
     assert "image" in by_id["part-3"]["error"]
     assert len(running.records("images: ")) == 4
+
+
+def test_retained_messages_are_not_inspected(running, broker, tiny_picture, video: Path) -> None:
+    camera = Camera("line-1", str(video))
+    trigger = MqttTrigger(parse_broker(broker.url, "plant"), {"line-1": TriggeredCamera(camera, "ring")}, name="kept")
+    broker.send("plant/trigger", '{"camera": "line-1", "id": "old"}', retain=True)
+    broker.send("plant/inspect/ring/old", png(tiny_picture), retain=True)
+    with broker.listen("plant/answer") as got, taking(camera), lines() as told:
+        for turn in range(3):
+            with running.source(trigger):
+                until(lambda: told.count("connected to broker") > turn)  # noqa: B023
+                time.sleep(0.5)
+                broker.send("plant/inspect/ring/new", png(tiny_picture))
+                until(lambda: len(got) == turn + 2)  # noqa: B023
+    answers = [(answer["id"], answer["error"] is None) for _, answer, _ in got]
+    assert sorted(answers) == [("new", True)] * 3 + [("old", False)]
+    assert "trigger ignored" in told
+    assert len(running.records("kept")) == 3
+    assert not running.records("line-1 ")
+
+
+def test_images_that_the_broker_does_not_keep_are_few(running, broker, tiny_picture, monkeypatch) -> None:
+    monkeypatch.setattr("edge_ad.runtime.serve.sources.trigger.MAX_IN_HAND", 2)
+    trigger = MqttTrigger(parse_broker(broker.url, "plant"), {}, name="flood")
+    worker = running.station._supervisor.pid
+    with broker.listen("plant/answer") as got, running.source(trigger):
+        time.sleep(1.0)  # the subscription is under way
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            for number in range(5):
+                broker.send(f"plant/inspect/ring/{number}", png(tiny_picture), qos=0)
+            broker.send("plant/inspect/ring/kept", png(tiny_picture))
+            until(lambda: len(got) == 3)
+            assert len(trigger._in_hand) == 3
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        until(lambda: len(got) == 6)
+    refused = [answer for _, answer, _ in got if answer["error"]]
+    assert [answer["id"] for answer in refused] == ["2", "3", "4"]
+    assert "publish with QoS 1" in refused[0]["error"]
+    assert len(running.records("flood")) == 3
+
+
+def test_a_broker_that_is_away_is_told(running, broker, monkeypatch) -> None:
+    monkeypatch.setattr("edge_ad.runtime.serve.sources.trigger.DEAF", 0.5)
+    trigger = MqttTrigger(parse_broker(broker.url, "plant"), {}, name="away")
+    broker.stop()
+    assert not trigger.failing
+    with lines() as told, running.source(trigger):
+        until(lambda: trigger.failing)
+        time.sleep(1.5)  # another attempt
+        assert told.count("broker not reached") == 1
+        broker.start()
+        until(lambda: not trigger.failing)
+        broker.stop()
+        until(lambda: trigger.failing)
+    assert not trigger.failing
+    assert "broker lost" in told
+
+
+def test_a_broker_that_refuses_the_subscription_is_told(running, monkeypatch) -> None:
+    pytest.importorskip("paho.mqtt", reason="needs the mqtt extra")
+    monkeypatch.setattr("edge_ad.runtime.serve.sources.trigger.DEAF", 0.5)
+
+    def serve(listener: socket.socket) -> None:
+        """As a broker whose access list allows the connection and no topic."""
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)  # CONNECT
+            connection.sendall(b"\x20\x02\x00\x00")  # CONNACK: accepted
+            number = connection.recv(4096)[2:4]  # SUBSCRIBE
+            connection.sendall(b"\x90\x04" + number + b"\x80\x80")  # SUBACK: failure, failure
+            while connection.recv(4096):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        trigger = MqttTrigger(parse_broker(f"mqtt://127.0.0.1:{listener.getsockname()[1]}", "plant"), {}, name="denied")
+        with lines() as told, running.source(trigger):
+            until(lambda: trigger.failing)
+            until(lambda: "broker refuses" in told)
+            assert "connected to broker" in told
+        thread.join()
 
 
 def test_what_the_broker_brings_again_is_answered_from_the_records(running, broker, tiny_picture) -> None:

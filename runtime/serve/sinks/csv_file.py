@@ -71,12 +71,13 @@ class CsvSink:
                 self._written = self._mend()
             if decision.record_id in self._written:  # a crash came between the row and the station's note of it
                 return
+            if self.path.stat().st_size >= self._max_bytes:  # before the row: where it fails the row is not there yet
+                self._set_aside()
+                self._written = self._mend()
             self._write(row(decision))
         except OSError:
             self._written = None  # part of the row may be there: look again before the next attempt
             raise
-        if self.path.stat().st_size >= self._max_bytes:
-            self._set_aside()
 
     def _write(self, text: str) -> None:
         with open(self.path, "ab") as file:

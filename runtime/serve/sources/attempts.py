@@ -28,6 +28,11 @@ class Attempts:
         """Whether it has failed: then it is to be inspected alone."""
         return picture in self._failed
 
+    @property
+    def failing(self) -> bool:
+        """Whether a picture waits to be tried again, and none has been decided on since it failed."""
+        return bool(self._failed) and self.pause >= FIRST_PAUSE
+
     def decided(self) -> None:
         """Some picture was decided on."""
         self._decided += 1

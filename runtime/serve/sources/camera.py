@@ -6,6 +6,8 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import EdgeAdError, InputError
 from edge_ad.runtime.serve.decision import Overloaded
-from edge_ad.runtime.serve.lines import log
+from edge_ad.runtime.serve.lines import Throttle, log
 from edge_ad.runtime.serve.sources.waiting import stopped_within
 
 if TYPE_CHECKING:
@@ -44,10 +46,8 @@ class Camera:
         self._address = address
         self._password = password
         self._pause = pause
-        self._changed = threading.Condition()
-        self._wanted = 0  # askers waiting: a frame is converted only for them
-        self._frame: NDArray[np.uint8] | None = None
-        self._number = 0
+        self._lock = threading.Lock()
+        self._askers: list[Future[NDArray[np.uint8]]] = []  # who waits: a frame is converted only for them
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -68,19 +68,25 @@ class Camera:
         if self._thread is not None:
             self._thread.join(2.0)
 
-    def picture(self, seconds: float = FRAME_SECONDS) -> NDArray[np.uint8]:
-        """The first frame that is complete after this call, uint8 H,W,3 RGB. InputError if none comes in `seconds`."""
-        with self._changed:
-            after = self._number
-            self._wanted += 1
-            try:
-                if not self._changed.wait_for(lambda: self._number > after, seconds) or self._frame is None:
-                    raise InputError(
-                        f"camera {self.name}: no picture within {seconds:g} s; see whether it is connected"
-                    )
-                return self._frame
-            finally:
-                self._wanted -= 1
+    async def picture(self, seconds: float = FRAME_SECONDS) -> NDArray[np.uint8]:
+        """The first frame that is complete after this call, uint8 H,W,3 RGB; no thread waits for it.
+
+        InputError if none comes in `seconds`, or at once while the camera is lost.
+        """
+        if self.lost:
+            raise InputError(f"camera {self.name}: no picture, it is lost; see whether it is connected")
+        asker: Future[NDArray[np.uint8]] = Future()
+        with self._lock:
+            self._askers.append(asker)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(asker), seconds)
+        except asyncio.TimeoutError:
+            raise InputError(
+                f"camera {self.name}: no picture within {seconds:g} s; see whether it is connected"
+            ) from None
+        finally:
+            with self._lock:
+                self._askers.remove(asker)
 
     def _read(self, cv2: Any) -> None:
         failures = 0
@@ -115,26 +121,21 @@ class Camera:
         pace = 1.0 / (capture.get(cv2.CAP_PROP_FPS) or 25.0) if self._is_file() else 0.0
         frames = 0
         while not self._stop.is_set():
-            wanted = self._wanted  # before the grab: an asker of later must not get this frame
+            with self._lock:  # before the grab: an asker of later must not get this frame
+                askers = [asker for asker in self._askers if not asker.done()]
             if not capture.grab():
                 break
             frames += 1
             if frames == 1:
                 self.lost = False
                 log("camera connected", source=self.name)
-            if wanted:
+            if askers:
                 good, frame = capture.retrieve()
                 if good:
-                    self._show(cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB if frame.ndim == 2 else cv2.COLOR_BGR2RGB))
+                    _hand(cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB if frame.ndim == 2 else cv2.COLOR_BGR2RGB), askers)
             if pace:
                 self._stop.wait(pace)
         return frames
-
-    def _show(self, frame: NDArray[np.uint8]) -> None:
-        with self._changed:
-            self._frame = frame
-            self._number += 1
-            self._changed.notify_all()
 
     def _is_file(self) -> bool:
         return isinstance(self._address, str) and "://" not in self._address
@@ -155,6 +156,7 @@ class CameraSource:
         self._product = product
         self._every = every
         self._complaint = ""  # why the last picture was not inspected
+        self._skips = Throttle(1.0)
 
     @property
     def failing(self) -> bool:
@@ -172,10 +174,11 @@ class CameraSource:
             while not await stopped_within(stop, due - time.monotonic()):
                 due = max(due + self._every, time.monotonic())
                 try:
-                    image = await asyncio.to_thread(self._camera.picture)
+                    image = await self._camera.picture()
                     await station.inspect(image, self._category, product=self._product, source=self.name)
                 except Overloaded:
-                    log("picture skipped", level="warning", source=self.name, reason="the station is busy")
+                    if self._skips():
+                        log("picture skipped", level="warning", source=self.name, reason="the station is busy")
                 except EdgeAdError as error:
                     if str(error) != self._complaint:  # once, not at every picture
                         log("no inspection", level="error", source=self.name, reason=str(error))
@@ -184,6 +187,12 @@ class CameraSource:
                     self._complaint = ""
         finally:
             await asyncio.to_thread(self._camera.stop)
+
+
+def _hand(frame: NDArray[np.uint8], askers: Sequence[Future[NDArray[np.uint8]]]) -> None:
+    for asker in askers:
+        if asker.set_running_or_notify_cancel():  # else it waits no longer
+            asker.set_result(frame)
 
 
 def address_with(address: str, password: str | None) -> str:

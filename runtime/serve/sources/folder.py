@@ -76,6 +76,12 @@ class FolderSource:
         self._before: set[Identity] | None = None  # there when the run began: perhaps decided on before a crash
         self._attempts = Attempts()
         self._moving = threading.Lock()
+        self._unreadable: set[str] = set()  # subfolders that were told of
+
+    @property
+    def failing(self) -> bool:
+        """Whether what was tried last could not be inspected and is tried again."""
+        return self._attempts.failing
 
     async def run(self, station: Station, stop: asyncio.Event) -> None:
         """Look and inspect until `stop` is set. OSError while the folder cannot be read."""
@@ -159,16 +165,27 @@ class FolderSource:
                     and entry.name not in (DONE, FAILED)
                 ]
         for prefix in folders:
-            with os.scandir(self.folder / prefix) as entries:
-                for entry in entries:
-                    if entry.name.startswith(".") or not entry.name.lower().endswith(SUFFIXES):
-                        continue
-                    try:
-                        if entry.is_file(follow_symlinks=False):
-                            status = entry.stat(follow_symlinks=False)
-                            yield Identity(prefix + entry.name, status.st_size, status.st_mtime_ns)
-                    except FileNotFoundError:
-                        continue
+            try:
+                yield from self._files_in(prefix)
+                self._unreadable.discard(prefix)
+            except OSError as error:
+                if not prefix:
+                    raise
+                if prefix not in self._unreadable and not isinstance(error, FileNotFoundError):  # deleted meanwhile
+                    self._unreadable.add(prefix)
+                    log("cannot be read", level="error", source=self.name, folder=prefix, reason=error.strerror)
+
+    def _files_in(self, prefix: str) -> Iterator[Identity]:
+        with os.scandir(self.folder / prefix) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or not entry.name.lower().endswith(SUFFIXES):
+                    continue
+                try:
+                    if entry.is_file(follow_symlinks=False):
+                        status = entry.stat(follow_symlinks=False)
+                        yield Identity(prefix + entry.name, status.st_size, status.st_mtime_ns)
+                except FileNotFoundError:
+                    continue
 
     def _ready(self) -> list[Identity]:
         """Pictures that are complete and not yet through, oldest first."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_ad.errors import EdgeAdError, InputError
 from edge_ad.runtime.serve.broker import KEEPALIVE, Broker
 from edge_ad.runtime.serve.decision import Decision, Expired, InspectionFailed, Overloaded
-from edge_ad.runtime.serve.lines import log
+from edge_ad.runtime.serve.lines import Throttle, log
 from edge_ad.runtime.serve.sources.attempts import Attempts
 from edge_ad.runtime.serve.sources.camera import Camera
 from edge_ad.runtime.serve.sources.waiting import stopped_within
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 << 20
 #: An image that the broker keeps for us may wait, seconds.
 DEADLINE = 3600.0
-#: Triggers in hand at once; beyond it they are refused at once.
+#: Messages in hand at once; beyond it triggers, and images that the broker does not keep, are refused at once.
 MAX_IN_HAND = 64
+#: Without a subscription for so long the trigger tells that it fails, seconds.
+DEAF = 5.0
 
 
 class Trigger(BaseModel):
@@ -66,6 +70,8 @@ class MqttTrigger:
     - `<topic>/inspect/<category>` or `<topic>/inspect/<category>/<id>`, the bytes of an image file: QoS 1 in a
       persistent session, acknowledged after the decision, so that the broker brings it again after a crash. One that
       was decided on before the crash is answered from the records.
+
+    A retained message comes again at every connection, so it is no request: none is inspected.
     """
 
     def __init__(self, broker: Broker, cameras: Mapping[str, TriggeredCamera], *, name: str = "mqtt"):
@@ -75,18 +81,31 @@ class MqttTrigger:
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._attempts = Attempts()
         self._count = 0
+        self._retained: set[str] = set()  # topics whose retained message was answered
+        self._refusals = Throttle(1.0)
+        self._deaf_since: float | None = None  # while it runs and is not subscribed; set by the client's thread too
+        self._unreached = False
+
+    @property
+    def failing(self) -> bool:
+        """Whether nothing can come from the broker, or what came last could not be inspected and is tried again."""
+        since = self._deaf_since  # read once: the other thread may clear it
+        return self._attempts.failing or (since is not None and time.monotonic() - since >= DEAF)
 
     async def run(self, station: Station, stop: asyncio.Event) -> None:
         """Connect and answer messages until `stop` is set; those in hand are finished."""
         loop = asyncio.get_running_loop()
         client = self._broker.client("in", persistent=True, manual_ack=True)
         client.on_connect = self._connected
+        client.on_connect_fail = self._not_reached
+        client.on_subscribe = self._subscribed
         client.on_disconnect = self._disconnected
 
         def on_message(_client: Any, _userdata: Any, message: Any) -> None:  # in the client's thread
             loop.call_soon_threadsafe(self._take, client, message, station, stop)
 
         client.on_message = on_message
+        self._deaf_since = time.monotonic()
         client.connect_async(self._broker.host, self._broker.port, KEEPALIVE)
         client.loop_start()
         try:
@@ -100,19 +119,28 @@ class MqttTrigger:
                 task.cancel()
             client.disconnect()
             await asyncio.to_thread(client.loop_stop)
+            self._deaf_since = None
 
     def _take(self, client: Any, message: Any, station: Station, stop: asyncio.Event) -> None:
         """Begin with one message; runs in the event loop."""
         if stop.is_set():
             return  # not acknowledged: the broker keeps an image for the next start
         kind, _, rest = message.topic[len(self._broker.topic) + 1 :].partition("/")
+        if message.retain:
+            self._refuse_retained(client, message, kind, rest)
+            return
+        full = len(self._in_hand) >= MAX_IN_HAND
         if kind == "trigger":
-            if len(self._in_hand) >= MAX_IN_HAND:
+            if full:
                 self._answer(client, Answer(id=None, error=f"{MAX_IN_HAND} triggers are in hand already; slow down"))
                 return
             self._count += 1
             key, work = f"trigger {self._count}", self._on_trigger(client, message.payload, station)
         else:
+            if full and message.qos == 0:  # of the others the broker hands over only so many
+                reason = f"{MAX_IN_HAND} messages are in hand already; publish with QoS 1, and the broker keeps it"
+                self._answer(client, Answer(id=rest.partition("/")[2] or None, error=reason))
+                return
             # what the broker brings again has the number that it had
             source = f"{self.name}: {rest} {hashlib.sha256(message.payload).hexdigest()[:16]} {message.mid}"
             key = source
@@ -125,6 +153,18 @@ class MqttTrigger:
         task = asyncio.create_task(work, name=key)
         self._in_hand[key] = task
         task.add_done_callback(self._done)
+
+    def _refuse_retained(self, client: Any, message: Any, kind: str, rest: str) -> None:
+        """An old trigger is nobody's; whoever sent an image hears of it, once a topic."""
+        reason = "a retained message is not inspected, the broker hands it over at every connection; do not retain it"
+        if kind == "trigger":
+            if self._refusals():
+                log("trigger ignored", level="warning", source=self.name, reason=reason)
+            return
+        if message.topic not in self._retained:
+            self._retained.add(message.topic)
+            self._answer(client, Answer(id=rest.partition("/")[2] or None, error=reason))
+        client.ack(message.mid, message.qos)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._in_hand.pop(task.get_name(), None)
@@ -140,7 +180,7 @@ class MqttTrigger:
             if known is None:
                 names = ", ".join(sorted(self._cameras)) or "none"
                 raise InputError(f"camera {asked.camera}: not in the configuration; there are: {names}")
-            picture = await asyncio.to_thread(known.camera.picture)
+            picture = await known.camera.picture()
             decision = await station.inspect(
                 picture,
                 asked.category or known.category,
@@ -186,7 +226,7 @@ class MqttTrigger:
         client.ack(message.mid, message.qos)
 
     def _answer(self, client: Any, answer: Answer) -> None:
-        if answer.error is not None:
+        if answer.error is not None and self._refusals():
             log("trigger refused", level="warning", source=self.name, reason=answer.error)
         client.publish(f"{self._broker.topic}/answer", answer.model_dump_json(), qos=1)
 
@@ -194,11 +234,25 @@ class MqttTrigger:
         if reason.is_failure:
             log("broker refuses", level="error", source=self.name, broker=self._broker.host, reason=str(reason))
             return
+        self._unreached = False
         log("connected to broker", source=self.name, broker=self._broker.host)
         client.subscribe([(f"{self._broker.topic}/trigger", 0), (f"{self._broker.topic}/inspect/#", 1)])
 
+    def _not_reached(self, client: Any, userdata: Any) -> None:
+        if not self._unreached:  # once, not at every attempt
+            reason = str(sys.exc_info()[1])  # it is called where the client handles the error
+            log("broker not reached", level="error", source=self.name, broker=self._broker.host, reason=reason)
+        self._unreached = True
+
+    def _subscribed(self, client: Any, userdata: Any, mid: int, reasons: list[Any], properties: Any) -> None:
+        if refused := [str(reason) for reason in reasons if reason.is_failure]:
+            log("broker refuses", level="error", source=self.name, broker=self._broker.host, reason=refused[0])
+        else:
+            self._deaf_since = None
+
     def _disconnected(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
+            self._deaf_since = self._deaf_since or time.monotonic()
             log("broker lost", level="warning", source=self.name, broker=self._broker.host, reason=str(reason))
 
 

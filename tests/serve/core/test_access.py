@@ -103,6 +103,11 @@ def test_the_page_gets_a_cookie_for_the_token(app, monkeypatch) -> None:
         assert (status, b"<form" in body, b"<script" in body) == (200, True, False)
         for wrong in (b"token=guess", b"", b"token=%F0%9F%98%80"):
             assert (await call(one, "POST", "/login", kind, wrong))[0] == 403
+        mark = {"Content-Type": "multipart/form-data; boundary=x; charset=utf-7"}  # it can bring half a surrogate pair
+        half = b'--x\r\nContent-Disposition: form-data; name="token"\r\n\r\n+2AA-\r\n--x--\r\n'
+        assert (await call(one, "POST", "/login", mark, half))[0] == 403
+        mark = {"Content-Type": "multipart/form-data; boundary=x; charset=undefined"}  # Python knows one of this name
+        assert (await call(one, "POST", "/login", mark, half))[0] == 400
         assert (await call(one, "POST", "/login", kind, b"a=1&b=2&c=3&d=4&e=5&token=" + TOKEN.encode()))[0] == 400
         status, headers, _ = await call(one, "POST", "/login", kind, b"token=" + TOKEN.encode())
         assert (status, headers["location"]) == (303, "/")

@@ -93,6 +93,15 @@ def test_wrong_requests_are_told_in_a_sentence(live: Live, query: str, status: i
     assert len(live.json("/v1/records?limit=500")["records"]) == before
 
 
+def test_text_that_no_answer_can_repeat_is_refused(live: Live) -> None:
+    """UTF-7 brings half a surrogate pair."""
+    body, headers = form({"category": "+2AA-"}, png_bytes(5))
+    for path in ("/v1/inspect", "/v1/inspect/batch"):
+        status, _, answer = live.call("POST", path, body, {"Content-Type": headers["Content-Type"] + "; charset=utf-7"})
+        assert (status, "no valid text" in json.loads(answer)["error"]["message"]) == (400, True)
+    assert not live.lines("Exception in ASGI application\n")
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

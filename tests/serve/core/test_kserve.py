@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 
 from edge_ad.images import decode_image
 from edge_ad.runtime.serve.kserve import read_inputs, split_body, write_outputs
-from tests.serve.core.conftest import Live, png_bytes
+from edge_ad.runtime.serve.pictures import png
+from tests.serve.core.conftest import Live, png_bytes, until
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,41 @@ def test_errors_reach_the_client(triton) -> None:
 
 def bytes_tensor(items: list[bytes]) -> bytes:
     return b"".join(struct.pack("<I", len(item)) + item for item in items)
+
+
+def infer(live: Live, *images: bytes, categories: list[str]) -> tuple[int, dict[str, str], dict]:
+    """One request of image files: status, headers, JSON."""
+    blob = bytes_tensor(list(images))
+    about = {"name": "encoded", "datatype": "BYTES", "shape": [len(images)]}
+    names = {"name": "category", "datatype": "BYTES", "shape": [len(categories)], "data": categories}
+    text = json.dumps({"inputs": [{**about, "parameters": {"binary_data_size": len(blob)}}, names]}).encode()
+    length = {"Inference-Header-Content-Length": str(len(text))}
+    status, headers, body = live.call("POST", "/v2/models/line/infer", text + blob, length)
+    return status, headers, json.loads(body)
+
+
+def test_several_images_are_decided_together_or_not_at_all(live: Live) -> None:
+    good = [png_bytes(seed) for seed in range(40, 49)]
+    before = live.json("/v1/status")["counts"]["total"]
+    for images, categories, code, words in (
+        (good, ["ring"], 400, "the queue of 8"),
+        ([good[0], good[1][:-200], good[2]], ["ring"], 400, "damaged"),  # its header is in order
+        ([good[0], b"no image", good[2]], ["ring"], 415, "not an image"),
+        ([good[0], png(np.zeros((800, 800, 3), np.uint8)), good[2]], ["ring"], 413, "pixels"),
+        (good[:3], ["ring", "weave", "nut"], 404, 'no category "nut"'),
+    ):
+        status, _, answer = infer(live, *images, categories=categories)
+        assert (status, words in answer["error"]) == (code, True), answer
+    until(lambda: live.json("/v1/status")["queue"]["length"] == 0)
+    assert live.json("/v1/status")["counts"]["total"] == before
+    status, _, answer = infer(live, *good[:8], categories=["ring"])
+    assert (status, len(answer["outputs"][0]["data"])) == (200, 8)
+    assert live.json("/v1/status")["counts"]["total"] == before + 8
+
+
+def test_the_length_of_the_json_has_few_digits() -> None:
+    with pytest.raises(HTTPException, match="must be the length of the JSON"):
+        split_body(b"{}", "0" * 5000)
 
 
 @given(st.lists(st.binary(max_size=20), min_size=1, max_size=5), st.integers(1, 3), st.integers(1, 3))

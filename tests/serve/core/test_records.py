@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from edge_ad.runtime.serve.options import StationOptions
 from edge_ad.runtime.serve.pictures import PictureStore, png
 from edge_ad.runtime.serve.records import Records, new_record_id
 from edge_ad.runtime.serve.retention import keep_within, sweep
-from edge_ad.runtime.serve.tables import Kept, Query, connect
+from edge_ad.runtime.serve.tables import Kept, Query, condition, connect
 
 
 def decision(seconds: float, *, category: str = "ring", verdict: str = "good", source: str = "http") -> Decision:
@@ -175,6 +177,72 @@ def test_retention_keeps_what_is_judged_and_what_is_shared(tmp_path: Path) -> No
         assert await sweep(records, store) == 1
         assert store.find(stray) is None
         assert store.find(digests[1]) is not None
+        await records.close()
+
+    asyncio.run(story())
+
+
+def test_a_picture_that_comes_again_is_not_removed_under_its_decision(tmp_path: Path) -> None:
+    """Its first decision was given up, and nobody had it when that was asked; now it has another."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    async def story() -> None:
+        records = await Records.open(tmp_path)
+        store = PictureStore(tmp_path / "pictures")
+        digest = store.put(picture(1))
+        store.release([digest])
+
+        def remove(digests: Sequence[str]) -> int:
+            asked.set()
+            assert go_on.wait(10)
+            return store.remove(digests)
+
+        removing = asyncio.create_task(records.remove_unknown([digest], remove))
+        await asyncio.to_thread(asked.wait, 10)
+        assert store.put(picture(1)) == digest
+        adding = asyncio.create_task(records.add(decision(SOME_DAY), [Kept("image", digest, 9)]))
+        adding.add_done_callback(lambda _: store.release([digest]))
+        await asyncio.sleep(0.2)
+        assert not adding.done()
+        go_on.set()
+        assert await removing == 0
+        await adding
+        assert store.find(digest) is not None
+        assert await records.remove_unknown([digest], store.remove) == 0
+        await records.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("asked", [{}, {"category": "ring"}, {"since": 5.0, "until": 9e9}, {"before": "x"}])
+def test_rare_records_are_found_without_reading_all(tmp_path: Path, asked: dict) -> None:
+    path = tmp_path / "records.sqlite"
+    old = connect(path)
+    old.executescript("DROP INDEX by_verdict; DROP INDEX by_correction;")  # from before there were these
+    old.close()
+    connect(path).close()
+    reading = connect(path, read_only=True)
+    for verdict, index in (("bad", "by_verdict"), ("corrected", "by_correction")):
+        where, values = condition(Query(verdict=verdict, **asked))
+        sql = f"EXPLAIN QUERY PLAN SELECT * FROM decisions {where} ORDER BY seq DESC LIMIT 50"
+        plan = [row[3] for row in reading.execute(sql, values)]
+        assert f"decisions USING INDEX {index}" in plan[0]
+        assert not any("TEMP B-TREE" in step for step in plan)
+    reading.close()
+
+
+def test_sinks_do_not_wait_for_a_long_search(tmp_path: Path) -> None:
+    end = threading.Event()
+
+    async def story() -> None:
+        records = await Records.open(tmp_path)
+        await records.add(decision(1.0), [])
+        search = asyncio.create_task(records._history.ask(lambda _: end.wait(30)))
+        assert len(await asyncio.wait_for(records.after(0, 9), 10)) == 1
+        assert await asyncio.wait_for(records.of_source("http"), 10)
+        assert not search.done()
+        end.set()
+        assert await search
         await records.close()
 
     asyncio.run(story())

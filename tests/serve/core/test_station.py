@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
 import sqlite3
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +18,16 @@ import pytest
 from edge_ad.bundle import Calibration, Monitor
 from edge_ad.bundle_files import read_manifest, write_manifest
 from edge_ad.errors import InputError
+from edge_ad.runtime.serve.access import Access
+from edge_ad.runtime.serve.app import build_app
 from edge_ad.runtime.serve.decision import Decision, Expired, InspectionFailed, Overloaded, WorkerDied
 from edge_ad.runtime.serve.decoding import NotAnImage, TooManyPixels
+from edge_ad.runtime.serve.kserve import read_request
 from edge_ad.runtime.serve.options import StationOptions
 from edge_ad.runtime.serve.station import Station
+from edge_ad.runtime.serve.tables import Query
 from tests.serve.core.conftest import png_bytes
+from tests.serve.core.test_access import call
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +230,66 @@ def test_what_cannot_be_decided_or_recorded_fails_alone(watched: Path, tmp_path:
             database.execute("DROP TRIGGER t")
             database.close()
             await station.inspect_file(png_bytes(3), "ring", deadline_s=60)
+        finally:
+            await station.close()
+
+    asyncio.run(story())
+
+
+def test_several_images_have_room_together_or_none_has(calibrated: Path, tmp_path: Path) -> None:
+    options = StationOptions(tmp_path, provider="cpu", threads=1, queue=4, max_batch=2, deadline=60)
+    files = [png_bytes(seed) for seed in range(8)]
+
+    async def story() -> None:
+        station = Station(options, {"line": calibrated})
+        try:
+            await station.start()
+            others = [asyncio.create_task(station.inspect_file(file, "ring")) for file in files[:2]]
+            await asyncio.sleep(0)
+            for _ in range(3):  # a client that tries again
+                with pytest.raises(Overloaded, match="no room for 3 images"):
+                    await station.inspect_all(files[2:5], ["ring"] * 3)
+                with pytest.raises(InputError, match="8 images are more than the queue of 4"):
+                    await station.inspect_all(files, ["ring"] * 8)
+            both = await station.inspect_all([files[2], np.zeros((9, 8, 3), np.uint8)], ["ring", "weave"])
+            assert [one.category for one in both] == ["ring", "weave"]
+            assert {one.record_id for one in await asyncio.gather(*others)} | {one.record_id for one in both} == {
+                one.record_id for one in await station.records.find(Query())
+            }
+            before = set(station.pictures.all())
+            with pytest.raises(InputError, match="damaged"):
+                await station.inspect_all([files[5], files[6][:-200], files[7]], ["ring"] * 3)
+            while station.status()["queue"]["length"] or set(station.pictures.all()) != before:
+                await asyncio.sleep(0.02)
+            assert station.status()["counts"]["total"] == 4
+            assert 'edge_ad_refused_total{reason="Overloaded"} 9.0' in station.metrics.text().decode()
+        finally:
+            await station.close()
+
+    asyncio.run(story())
+
+
+def test_a_kserve_request_is_read_in_a_thread(calibrated: Path, tmp_path: Path, monkeypatch) -> None:
+    """The numbers of a large picture in JSON take a second, and the station goes on meanwhile."""
+    options = StationOptions(tmp_path, provider="cpu", threads=1, deadline=60)
+    image = {"name": "image", "datatype": "UINT8", "shape": [1, 8, 9, 3], "data": [7] * 216}
+    category = {"name": "category", "datatype": "BYTES", "shape": [1], "data": ["ring"]}
+    body = json.dumps({"inputs": [image, category]}).encode()
+    threads: list[threading.Thread] = []
+
+    def watched_read(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return read_request(*arguments)
+
+    monkeypatch.setattr("edge_ad.runtime.serve.kserve.read_request", watched_read)
+
+    async def story() -> None:
+        station = Station(options, {"line": calibrated})
+        app = build_app(station, Access(None), max_upload=1 << 20)
+        try:
+            await station.start()
+            status, _, _ = await call(app, "POST", "/v2/models/line/infer", {"host": "localhost"}, body)
+            assert (status, threading.main_thread() in threads, len(threads)) == (200, False, 1)
         finally:
             await station.close()
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from edge_ad.bundle_files import pack
+from edge_ad.runtime.serve.decision import InspectionFailed
 from edge_ad.runtime.serve.options import StationOptions
 from edge_ad.runtime.serve.products import Product
+from edge_ad.runtime.serve.station import Station
 from edge_ad.runtime.serve.supervisor import Supervisor
+from tests.serve.core.conftest import png_bytes
 
 
 async def until(check: Callable[[], object], seconds: float = 60) -> None:
@@ -51,17 +53,38 @@ def test_a_product_outlives_passing_failures_and_workers_leave_nothing(
         product = await supervisor.load("line", bundle)
         assert len(list(temporary.glob("*/edge-ad-bundle-*"))) == 1  # what the tar was unpacked to
 
-        with tarfile.open(bundle, "w") as tar:  # the worker fails at it, though it may be sound: the disk says no
-            tar.addfile(tarfile.TarInfo("x" * 300))
+        bundle.unlink()
+        bundle.symlink_to("/proc/self/mem")  # the worker fails at it, though it may be sound: an error of the disk
         kill()
         await until(lambda: supervisor.restarts == 3)
         assert not supervisor.is_up
+        bundle.unlink()
         shutil.copy(sound, bundle)
         await until(lambda: supervisor.is_up)
 
+        for spoil in (bundle.unlink, lambda: os.truncate(bundle, 1 << 43)):  # a share that is away, a disk with no room
+            before = supervisor.restarts
+            spoil()
+            kill()
+            await until(lambda: supervisor.restarts == before + 3)  # noqa: B023
+            shutil.copy(sound, bundle)
+            await until(lambda: supervisor.is_up)
+        assert lost == []
+
+        (left,) = temporary.iterdir()
+        for number in range(5000):  # so that it is not gone in a moment
+            (left / str(number)).touch()
+        with monkeypatch.context() as hurry:
+            hurry.setattr("edge_ad.runtime.serve.supervisor._PAUSES", (0.0, 0.0))
+            kill()
+            await until(lambda: set(temporary.iterdir()) != {left})
+        assert not left.exists()  # there need not be room for two
+        await until(lambda: supervisor.is_up)
+
+        before = supervisor.restarts
         kill()
         temporary.rename(away)  # now no worker can be started
-        await until(lambda: supervisor.restarts > 5)
+        await until(lambda: supervisor.restarts > before + 2)
         shutil.rmtree(away)
         temporary.mkdir()
         await until(lambda: supervisor.is_up)
@@ -86,5 +109,35 @@ def test_a_product_outlives_passing_failures_and_workers_leave_nothing(
         assert len(list(temporary.glob("*/edge-ad-bundle-*"))) == 1
         await supervisor.stop()
         assert list(temporary.iterdir()) == []
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_fails_every_batch_is_replaced(calibrated: Path, tmp_path: Path) -> None:
+    options = StationOptions(tmp_path, provider="cpu", threads=1, max_batch=1, deadline=60)
+
+    async def story() -> None:
+        station = Station(options, {"line": calibrated})
+        try:
+            await station.start()
+            await station.inspect_file(png_bytes(1), "ring")
+            supervisor = station._supervisor
+            worker, product = await supervisor.worker(), station.products["line"]
+            for _ in range(2):  # two in a row are not three
+                await worker.unload(product.slot)  # as after an error that sticks to a process: it fails whatever comes
+                for _ in range(2):
+                    with pytest.raises(InspectionFailed):
+                        await station.inspect_file(png_bytes(2), "ring")
+                await supervisor._load(worker, product.slot, product.path)
+                await station.inspect_file(png_bytes(2), "ring")
+            assert supervisor.restarts == 0
+            await worker.unload(product.slot)
+            for _ in range(3):
+                with pytest.raises(InspectionFailed):
+                    await station.inspect_file(png_bytes(3), "ring")
+            await until(lambda: supervisor.restarts == 1 and supervisor.is_up)
+            await station.inspect_file(png_bytes(3), "ring")
+        finally:
+            await station.close()
 
     asyncio.run(story())
