@@ -15,8 +15,8 @@ card where --providers are a card's:
 
 The detector runs on each of --providers, and with --torch its default plan also on the very modules that were exported,
 in PyTorch. A peer's time holds its inpaintings only: no prototypes and no score, which the detector's time does hold.
-With --patchcore, anomalib's PatchCore is a peer too: same backbone, four good pictures of the category in DATA, whole
-inspections. It needs anomalib beside edge-ad, see anomalib_peers.py.
+With --patchcore, anomalib's PatchCore is a peer too: EfficientNet-Lite0, four good pictures of the category in DATA,
+and whole inspections. It needs anomalib beside edge-ad, see anomalib_peers.py.
 Repeats are interleaved in a new random order each, after one warm-up. With --masks below the plan's number, a random
 subset is timed and scaled to all of them, which is fair as every mask is a call of the same sizes; the table gives both
 numbers. Evaluations are counted rows that went through the UNet. A run that is broken off is taken up again from its
