@@ -2,13 +2,15 @@
 
     python benchmarks/compare.py FOLDER [--limit 0.1]
 
-Times are divided by the yardstick of the same run and provider (large matrix products), so that a machine that is
-slower today is not taken for a slower program. The smallest time of each benchmark counts: it is the least disturbed.
+Every round's time is divided by that of the yardstick just before it (large matrix products through the same provider),
+so that a machine that is slower now is not taken for a slower program. Medians are compared; a loss is one beyond the
+limit that does not lie within the scatter of the rounds, their middle halves.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,20 +18,25 @@ from typing import Any
 import click
 
 
-def ratios(saved: dict[str, Any]) -> dict[str, float]:
-    """{benchmark: smallest time over the yardstick's of its provider}."""
-    times = {entry["name"]: (entry["stats"]["min"], entry["params"]["provider"]) for entry in saved["benchmarks"]}
-    yardsticks = {provider: time for name, (time, provider) in times.items() if name.startswith("test_yardstick")}
-    return {
-        name: time / yardsticks[provider]
-        for name, (time, provider) in times.items()
-        if not name.startswith("test_yardstick")
-    }
+def ratios(saved: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
+    """{benchmark: lower quartile, median and upper quartile of its times over the yardstick's}."""
+    found = {}
+    for entry in saved["benchmarks"]:
+        if rounds := entry.get("extra_info", {}).get("ratios"):
+            low, middle, high = statistics.quantiles(rounds, n=4, method="inclusive")
+            found[entry["name"]] = (low, middle, high)
+    return found
 
 
-def losses(old: dict[str, float], new: dict[str, float], limit: float) -> list[str]:
-    """Names of the benchmarks in both that take more than `limit` longer."""
-    return [name for name in new if name in old and new[name] > (1 + limit) * old[name]]
+def losses(
+    old: dict[str, tuple[float, float, float]], new: dict[str, tuple[float, float, float]], limit: float
+) -> list[str]:
+    """Names of the benchmarks in both that take more than `limit` longer, and in no middle half as little as before."""
+    return [
+        name
+        for name, (low, middle, _) in new.items()
+        if name in old and middle > (1 + limit) * old[name][1] and low > old[name][2]
+    ]
 
 
 @click.command()
@@ -42,10 +49,9 @@ def main(folder: Path, limit: float) -> None:
         raise click.ClickException(f"{folder} holds {len(files)} saved run(s); run make bench on both versions first")
     old, new = (ratios(json.loads(path.read_text(encoding="utf-8"))) for path in files)
     click.echo(f"{files[0].name} → {files[1].name}, times over the yardstick's")
-    for name, value in new.items():
-        before = old.get(name)
-        change = f"{value / before - 1:+.1%}" if before else "new"
-        click.echo(f"  {name:32} {value:9.3f} {change:>8}")
+    for name, (low, middle, high) in new.items():
+        change = f"{middle / old[name][1] - 1:+.1%}" if name in old else "new"
+        click.echo(f"  {name:32} {middle:9.3f} ({low:.3f} to {high:.3f}) {change:>8}")
     if lost := losses(old, new, limit):
         click.echo(f"slower by more than {limit:.0%}: {', '.join(lost)}", err=True)
         sys.exit(1)

@@ -11,13 +11,10 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "compare.py"
 
 
-def saved(path, inspect, yardstick, stamp):
+def saved(path, ratios, stamp):
     path.parent.mkdir(exist_ok=True)
-    entries = [
-        {"name": name, "params": {"provider": "cpu"}, "stats": {"min": time}}
-        for name, time in (("test_inspect[cpu-1]", inspect), ("test_yardstick[cpu]", yardstick))
-    ]
-    path.write_text(json.dumps({"benchmarks": entries}))
+    entry = {"name": "test_inspect[cpu-1]", "extra_info": {"ratios": ratios}}
+    path.write_text(json.dumps({"benchmarks": [entry]}))
     os.utime(path, (stamp, stamp))
 
 
@@ -26,20 +23,25 @@ def compare(folder):
 
 
 @pytest.mark.parametrize(
-    ("inspect", "yardstick", "code"),
-    [(2.0, 0.2, 0), (1.09, 0.1, 0), (1.2, 0.1, 1), (0.5, 0.02, 1)],
-    ids=["slower machine", "within the limit", "slower program", "faster machine, slower program"],
+    ("ratios", "code"),
+    [
+        ([10.5, 10.9, 11.0, 10.9, 10.8], 0),
+        ([11.9, 12.0, 12.1, 12.0, 30.0], 1),
+        ([9.0, 10.0, 12.0, 12.4, 14.0], 0),
+        ([8.0, 8.0, 8.0, 8.0, 40.0], 0),
+    ],
+    ids=["within the limit", "slower", "within the scatter", "disturbed once"],
 )
-def test_ratios_to_the_yardstick_decide(tmp_path, inspect, yardstick, code):
-    saved(tmp_path / "m" / "0001.json", 1.0, 0.1, 1000)
-    saved(tmp_path / "m" / "0002.json", inspect, yardstick, 2000)
+def test_rounds_over_their_yardsticks_decide(tmp_path, ratios, code):
+    saved(tmp_path / "m" / "0001.json", [9.9, 10.0, 10.1, 10.0, 10.3], 1000)
+    saved(tmp_path / "m" / "0002.json", ratios, 2000)
     result = compare(tmp_path)
     assert result.returncode == code, result.stderr
     assert "test_inspect[cpu-1]" in result.stdout
 
 
 def test_one_run_cannot_be_compared(tmp_path):
-    saved(tmp_path / "m" / "0001.json", 1.0, 0.1, 1000)
+    saved(tmp_path / "m" / "0001.json", [1.0, 1.1, 1.2], 1000)
     result = compare(tmp_path)
     assert result.returncode == 1
     assert "run make bench" in result.stderr
