@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from edge_ad.errors import OptionError
 from edge_ad.files import write_json
+
+
+def kept_json(file: Path, compute: Callable[[], Any]) -> Any:
+    """What a JSON file holds, computed and written when it is not there."""
+    if not file.is_file():
+        write_json(file, compute())
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def check_begun(work: Path, asked: dict[str, Any]) -> None:

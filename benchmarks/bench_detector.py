@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_ad.bundle import Graph, TensorSpec
 from edge_ad.bundle_files import Bundle
 from edge_ad.dataset import load_dataset
 from edge_ad.export.pipeline import export_run
 from edge_ad.images import read_image
 from edge_ad.runtime import Detector
-from edge_ad.runtime.gemm import gemm_model
+from edge_ad.runtime.gemm import gemm_session
 from edge_ad.runtime.sessions.base import SessionOptions
 from edge_ad.runtime.sessions.choose import open_session
 from edge_ad.training.pretrain.draw.demo import write_demo_set
@@ -64,10 +63,7 @@ def provider(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def timed(benchmark: Any, provider: str, tmp_path: Path) -> Callable[..., Any]:
     """Calls something in rounds after one warm-up, and keeps each round's time over that of the yardstick before it."""
-    (tmp_path / "gemm.onnx").write_bytes(gemm_model(1024, PRODUCTS, "float32"))
-    spec = TensorSpec(name="x", dtype="float32", shape=(1024, 1024))
-    entry = Graph(file="gemm.onnx", inputs=(spec,), outputs=(spec.model_copy(update={"name": "y"}),))
-    session = open_session("denoiser", tmp_path / "gemm.onnx", entry, provider, SessionOptions())
+    session = gemm_session(tmp_path, provider, 1024, PRODUCTS)
     feeds = {"x": np.ones((1024, 1024), np.float32)}
     session.run(feeds)
 

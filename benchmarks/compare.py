@@ -17,8 +17,10 @@ from typing import Any
 
 import click
 
+Quartiles = tuple[float, float, float]
 
-def ratios(saved: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
+
+def ratios(saved: dict[str, Any]) -> dict[str, Quartiles]:
     """{benchmark: lower quartile, median and upper quartile of its times over the yardstick's}."""
     found = {}
     for entry in saved["benchmarks"]:
@@ -28,9 +30,7 @@ def ratios(saved: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
     return found
 
 
-def losses(
-    old: dict[str, tuple[float, float, float]], new: dict[str, tuple[float, float, float]], limit: float
-) -> list[str]:
+def losses(old: dict[str, Quartiles], new: dict[str, Quartiles], limit: float) -> list[str]:
     """Names of the benchmarks in both that take more than `limit` longer, and in no middle half as little as before."""
     return [
         name

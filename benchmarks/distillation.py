@@ -9,15 +9,14 @@ same command goes on; WORK/distillation.json and distillation.md hold the table.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 from accuracy import without_prototypes
-from begun import check_begun
-from script import run
+from begun import check_begun, kept_json
+from script import run, say
 
 from edge_ad.dataset import Dataset, load_dataset
 from edge_ad.evaluation import evaluate, percent
@@ -31,10 +30,6 @@ PLANS = ("grouped", "grouped-2", "grouped-1")
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "pro")
 
 
-def say(line: str) -> None:
-    click.echo(line, err=True)
-
-
 def bundles(source: Path, name: str, work: Path) -> dict[str, Path]:
     """The bundle of a run, and that bundle without prototypes."""
     whole, bare = work / f"{name}-bundle", work / f"{name}-bare"
@@ -45,12 +40,10 @@ def bundles(source: Path, name: str, work: Path) -> dict[str, Path]:
     return {"with prototypes": whole, "inpainting alone": bare}
 
 
-def row(bundle: Path, plan: str, data: Dataset, limit: int | None, file: Path) -> dict[str, Any]:
-    """The evaluation of a bundle's plan, from FILE if it is there."""
-    if not file.is_file():
-        say(f"{bundle.name}, {plan}")
-        write_json(file, evaluate(Detector.load(bundle, plan=plan), data, limit=limit).summary())
-    return dict(json.loads(file.read_text(encoding="utf-8")))
+def measured(bundle: Path, plan: str, data: Dataset, limit: int | None) -> dict[str, Any]:
+    """The evaluation of a bundle's plan."""
+    say(f"{bundle.name}, {plan}")
+    return evaluate(Detector.load(bundle, plan=plan), data, limit=limit).summary()
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -80,7 +73,8 @@ def main(source: Path, data: Path, work: Path, steps: int, limit: int | None) ->
     for name, folder in (("fine-tuned", source), ("distilled", student)):
         for score, bundle in bundles(folder, name, work).items():
             for plan in PLANS:
-                found = row(bundle, plan, dataset, limit, work / "rows" / f"{bundle.name}-{plan}-{limit or 'all'}.json")
+                file = work / "rows" / f"{bundle.name}-{plan}-{limit or 'all'}.json"
+                found = kept_json(file, lambda b=bundle, p=plan: measured(b, p, dataset, limit))  # type: ignore[misc]
                 result["rows"].append({"run": name, "score": score, "plan": plan, **found})
                 write_json(work / "distillation.json", result)
                 write_text(work / "distillation.md", table(result["rows"]))

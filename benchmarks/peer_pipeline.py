@@ -59,7 +59,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from torch_graphs import torch_detector
 
 GUIDANCE, STEPS = 7.5, 50
-SHOTS = 4
+PATCHCORE, SHOTS = "PatchCore (anomalib), no inpainting", 4
 
 
 class Peer:
@@ -243,7 +243,6 @@ def main(
         ways["e: c, bfloat16"] = (half, strength, 1.0, False)
     rows: dict[str, Callable[[bool], None]] = {}
     evaluations: dict[str, int] = {}
-    whole: set[str] = set()
     subset = [masks[i] for i in chosen]
 
     def peer_call(name: str) -> Callable[[bool], None]:
@@ -261,10 +260,7 @@ def main(
         from anomalib_peers import Peer as AnomalibPeer
 
         fitted = AnomalibPeer("patchcore", load_dataset(patchcore, [category]), SHOTS, seed=0, size=size)
-        name = "PatchCore (anomalib), no inpainting"
-        rows[name] = lambda warm_up: fitted.inspect(picture, category)  # type: ignore[assignment,return-value]
-        evaluations[name] = 0
-        whole.add(name)
+        rows[PATCHCORE] = lambda warm_up: fitted.inspect(picture, category)  # type: ignore[assignment,return-value]
 
     def ours(name: str, detector: Detector) -> None:
         rows[name] = lambda warm_up: detector.inspect(picture, category)  # type: ignore[assignment,return-value]
@@ -298,7 +294,7 @@ def main(
             scale = len(masks) / len(subset) if name in ways else 1
             numbers = [scale * one for one in times] or [float(0)]
             entries[name] = {
-                "peer": name in ways or name in whole,
+                "peer": name in ways or name == PATCHCORE,
                 "scaled": name in ways,
                 "evaluations": evaluations.get(name, 0),
                 "seconds": statistics.median(numbers),

@@ -12,16 +12,14 @@ graphs they were built of, since a library tells of an engine's own layers only 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import click
-from begun import check_begun
-from script import run
+from begun import check_begun, kept_json
+from script import run, say
 
 from edge_ad.bundle import Manifest
 from edge_ad.bundle_files import Bundle, read_manifest
@@ -38,10 +36,6 @@ from edge_ad.runtime import Detector
 from edge_ad.runtime.engines.library import installed, parse_capabilities
 
 METRICS = ("image_auroc", "pixel_auroc", "pro")
-
-
-def say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def prepared(bundle: Path, work: Path, data: Dataset, images: int, plan: str | None, threads: int | None) -> Path:
@@ -78,13 +72,6 @@ def measured(
 def graph_bytes(folder: Path, manifest: Manifest) -> int:
     files = [file for graph in manifest.graphs.values() for file in graph.paths]
     return sum((folder / file).stat().st_size for file in files)
-
-
-def kept(file: Path, compute: Callable[[], Any]) -> Any:
-    """What a file holds, computed and written when it is not there."""
-    if not file.is_file():
-        write_json(file, compute())
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def engine_row(folder: Path) -> dict[str, Any]:
@@ -195,7 +182,7 @@ def main(
         for provider in providers.split(","):
             file = work / "rows" / f"{name}-{provider}-{limit or 'all'}.json"
             say(f"{name} on {provider}")
-            row = kept(file, lambda f=folder, p=provider: measured(f, dataset, p, plan, limit, threads))
+            row = kept_json(file, lambda f=folder, p=provider: measured(f, dataset, p, plan, limit, threads))
             results["rows"].append({"bundle": name, "provider": provider, **row})
             written()
     capabilities = () if sm == "none" else parse_capabilities([sm])

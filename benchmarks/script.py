@@ -1,4 +1,4 @@
-"""How the scripts here end."""
+"""How the scripts here speak and end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
+
 from edge_ad.errors import EdgeAdError
+
+
+def say(line: str) -> None:
+    """A line of progress, on standard error."""
+    click.echo(line, err=True)
 
 
 def run(command: Callable[[], Any]) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from edge_ad.bundle import Graph, Manifest, Ranges
 from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.cache import context
-from edge_ad.calibration.choose import spaced
+from edge_ad.calibration.choose import present, spaced
 from edge_ad.calibration.histogram import CLIPS, Histogram, clipped_range
 from edge_ad.calibration.material import Item, Material, gather
 from edge_ad.calibration.measure import runs_on
@@ -148,8 +148,7 @@ def check_graphs(bundle: Bundle) -> None:
 
 def schedule_digest(manifest: Manifest, category: str, plan: str) -> str:
     """A digest of the schedule that a category runs a plan with, on which its activations depend."""
-    named = manifest.categories[category].schedules.get(plan, manifest.plans[plan].schedule)
-    text = json.dumps(manifest.schedules[named].model_dump(mode="json"), sort_keys=True)
+    text = json.dumps(present(manifest, category, plan)[0].model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -92,7 +92,7 @@ class Bundle:
         path = self.file(relative)
         raw = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(raw).hexdigest() != self.manifest.files[relative]:
-            raise BundleError(f'"{relative}" of "{self.source}" has changed since the bundle was opened; start again')
+            raise self._changed(relative)
         try:
             array: np.ndarray[Any, Any] = np.load(io.BytesIO(raw), allow_pickle=False)
         except (ValueError, EOFError) as error:
@@ -104,7 +104,10 @@ class Bundle:
         for path in paths:
             file = self.file(path)
             if not file.is_file() or sha256_file(file) != self.manifest.files[path]:
-                raise BundleError(f'"{path}" of "{self.source}" has changed since the bundle was opened; start again')
+                raise self._changed(path)
+
+    def _changed(self, path: str) -> BundleError:
+        return BundleError(f'"{path}" of "{self.source}" has changed since the bundle was opened; start again')
 
     def graph(self, name: str) -> Graph:
         """The entry of a graph; BundleError naming it when the bundle has none of that name."""

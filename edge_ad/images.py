@@ -136,6 +136,12 @@ def resize_mask(mask: Mask, size: int) -> Mask:
     return np.asarray(resized).astype(bool)
 
 
+def check_picture(image: Picture) -> None:
+    """InputError for what is no picture: it must be uint8 of shape H,W,3 with a pixel at least."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(f"an image must be uint8 of shape H,W,3, not {image.dtype} of shape {image.shape}")
+
+
 def shrink_mask(mask: Mask, size: int) -> Mask:
     """Resize a mask, bool H,W, to bool size,size: a pixel is set where any pixel of its area is, so that a scratch one
     pixel wide does not become a good part; enlarged, each takes one pixel's value.

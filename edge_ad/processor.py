@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 # what decides the speed of the bf16 and int8 paths on a CPU (names as in /proc/cpuinfo)
@@ -29,6 +30,7 @@ def clamps_int8_sums(machine: str, features: Iterable[str]) -> bool:
     return machine.lower() in ("x86_64", "amd64") and not {"avx_vnni", "avx512_vnni", "amx_int8"} & set(features)
 
 
+@cache
 def this_processor() -> tuple[str, tuple[str, ...]]:
     """Name and `CPU_FEATURES` of the processor here, as far as the system says."""
     try:

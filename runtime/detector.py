@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_ad.bundle import Calibration, CascadeLimits, Manifest, Plan, Weights
 from edge_ad.bundle_files import Bundle
 from edge_ad.errors import BundleError, InputError
-from edge_ad.images import resize_image
+from edge_ad.images import check_picture, resize_image
 from edge_ad.runtime import cascade, prototypes
 from edge_ad.runtime.category import Category, load_category
 from edge_ad.runtime.clock import Clock
@@ -282,6 +282,5 @@ def _check_weights(bundle: Bundle) -> None:
 
 
 def _checked(image: Image) -> Image:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise InputError(f"an image must be uint8 of shape H,W,3, not {image.dtype} of shape {image.shape}")
+    check_picture(image)
     return image

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.bundle import Graph, Precision, TensorSpec
-from edge_ad.runtime.sessions.base import Feed, SessionOptions
+from edge_ad.runtime.sessions.base import Feed, Session, SessionOptions
 from edge_ad.runtime.sessions.choose import open_session
 
 # ONNX TensorProto.DataType
@@ -47,16 +47,10 @@ def measure_peak(
     leaves the precision to the provider, which is bf16 for OpenVINO where the processor has it, as in the denoiser.
     Raises OptionError where the provider cannot run an ONNX graph here.
     """
-    dtype = "float16" if half else "float32"
     size = size or (4096 if provider in ("cuda", "tensorrt") else 1024)
-    spec = TensorSpec(name="x", dtype=dtype, shape=(size, size))
-    graph = Graph(file="gemm.onnx", inputs=(spec,), outputs=(spec.model_copy(update={"name": "y"}),),
-                  precision="fp16" if half else "fp32")  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="edge-ad-gemm-") as folder:
-        path = Path(folder) / graph.file
-        path.write_bytes(gemm_model(size, depth, dtype))
-        session = open_session("denoiser", path, graph, provider, SessionOptions(threads=threads))
-        value: Feed = np.ones((size, size), dtype)
+        session = gemm_session(Path(folder), provider, size, depth, half=half, threads=threads)
+        value: Feed = np.ones((size, size), session.graph.inputs[0].dtype)
         value = session.run_kept({"x": value})["y"]
         best, began = float("inf"), time.perf_counter()
         while best == float("inf") or time.perf_counter() - began < seconds:
@@ -64,6 +58,19 @@ def measure_peak(
             value = session.run_kept({"x": value})["y"]
             best = min(best, time.perf_counter() - start)
     return GemmPeak(2 * depth * size**3 / best, size, session.precision)
+
+
+def gemm_session(
+    folder: Path, provider: str, size: int, depth: int, *, half: bool = False, threads: int | None = None
+) -> Session:
+    """A session of `gemm_model`, x to y, both size,size, whose file is put into `folder`. See `measure_peak`."""
+    dtype = "float16" if half else "float32"
+    spec = TensorSpec(name="x", dtype=dtype, shape=(size, size))
+    graph = Graph(file="gemm.onnx", inputs=(spec,), outputs=(spec.model_copy(update={"name": "y"}),),
+                  precision="fp16" if half else "fp32")  # fmt: skip
+    path = folder / graph.file
+    path.write_bytes(gemm_model(size, depth, dtype))
+    return open_session("denoiser", path, graph, provider, SessionOptions(threads=threads))
 
 
 def gemm_model(size: int, depth: int, dtype: str) -> bytes:

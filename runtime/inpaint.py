@@ -111,9 +111,7 @@ class Inpainter:
                 feeds = {"results": job.results, "masks": plan.compose, "assignment": plan.assignment}
                 latents = self._sessions["compose"].run_kept(feeds)["composed"]
         with clock("decode"):
-            return self._decode(
-                latents, len(job.layout.assignment) if self._plan.decode == "scale" else len(job.results)
-            )
+            return self._decode(latents, job.layout.pictures)
 
     def reconstruction(self, job: Job, clock: Clock) -> Feed:
         """The image's own reconstruction, float32 1,3,S,S in [-1, 1]; the image itself where it has no weight."""

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import EdgeAdError, InputError
+from edge_ad.images import check_picture
 from edge_ad.runtime.serve import retention, usage
 from edge_ad.runtime.serve.batches import Batches, Job
 from edge_ad.runtime.serve.counts import DayCounts, midnight
@@ -242,8 +243,7 @@ class Station:
             raise Overloaded(f"{full} ({self._waiting} images wait)", wait)
 
     def _check_pixels(self, image: NDArray[np.uint8]) -> None:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise InputError(f"an image must be uint8 of shape H,W,3, not {image.dtype} of shape {image.shape}")
+        check_picture(image)
         check_size(image.shape[0], image.shape[1], self.options.max_pixels)
 
     async def _inspect(

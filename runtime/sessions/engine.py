@@ -69,7 +69,10 @@ def open_engine(bundle: Bundle, engine: str, graph: str, trt: ModuleType, option
     entry = bundle.manifest.engines[engine]
     onnx = bundle.file(bundle.graph(graph).file)
     path = bundle.file(entry.files[graph])
-    return EngineSession(path, bundle.graph(graph), options, trt=trt, entry=entry, graph_name=graph, onnx=onnx)
+    session = EngineSession(path, bundle.graph(graph), options, trt=trt, entry=entry, graph_name=graph, onnx=onnx)
+    # a stripped one has read the graph's weights too
+    bundle.check_unchanged([entry.files[graph], *(bundle.graph(graph).paths if entry.stripped else ())])
+    return session
 
 
 class EngineSession:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_ad.bundle import Engine
 from edge_ad.bundle_files import Bundle, read_manifest, write_manifest
-from edge_ad.errors import EdgeAdError, OptionError
+from edge_ad.errors import BundleError, EdgeAdError, OptionError
 from edge_ad.runtime.detector import default_memory
 from edge_ad.runtime.engines.profiles import axis_sizes, choose_profile, graph_profiles, plan_rows
 from edge_ad.runtime.plan import grouped_plan, layout, paper_plan
@@ -222,6 +222,17 @@ def test_engines_compute_what_the_graphs_do(engines_here):
 def test_a_card_gives_half_of_its_memory():
     assert default_memory("trt-rtx") == max(card_memory() // 2, 1 << 30)
     assert default_memory("cpu") == 1 << 30
+
+
+@gpu
+@pytest.mark.gpu
+def test_an_engine_of_another_bundle_at_the_same_place_is_not_run(engines_here, tmp_path):
+    copy = shutil.copytree(engines_here, tmp_path / "copy")
+    with Bundle.open(copy) as opened:
+        (entry,) = opened.manifest.engines.values()
+        shutil.copy(copy / entry.files["encoder"], copy / entry.files["decoder"])
+        with pytest.raises(BundleError, match=r"decoder\.engine.* has changed since the bundle was opened"):
+            open_sessions(opened, "trt-rtx", SessionOptions())
 
 
 @gpu
