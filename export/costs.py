@@ -145,6 +145,7 @@ def _sized(model: Any, sizes: Mapping[str, int]) -> tuple[Any, dict[str, _Value]
         for axis in value.type.tensor_type.shape.dim:
             if axis.HasField("dim_param"):
                 axis.dim_value = sizes[axis.dim_param]
+    _fold_sizes(sized.graph)
     graph = onnx.shape_inference.infer_shapes(sized, strict_mode=True, data_prop=True).graph
 
     def item(kind: int) -> int:
@@ -162,6 +163,35 @@ def _sized(model: Any, sizes: Mapping[str, int]) -> tuple[Any, dict[str, _Value]
         if unknown := [name for name in (*node.input, *node.output) if name and name not in values]:
             raise ValueError(f"the shape of {unknown[0]} ({node.op_type}) cannot be inferred")
     return graph, values
+
+
+def _fold_sizes(graph: Any) -> None:
+    """Replace arithmetic on the inputs' sizes by its results, in place: ONNX's inference does not follow products."""
+    from onnx import numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    known = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in graph.initializer
+        if tensor.data_type == tensor.INT64 and math.prod(tensor.dims) * 8 <= _KEPT_BYTES
+    }
+    shapes = {value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim] for value in graph.input}
+    left = []
+    for node in graph.node:
+        if node.op_type == "Shape" and node.input[0] in shapes:
+            between = {attribute.name: attribute.i for attribute in node.attribute}
+            axes = shapes[node.input[0]][between.get("start", 0) : between.get("end")]
+            results = [np.array(axes, np.int64)]
+        elif node.input and all(name in known for name in node.input):
+            results = ReferenceEvaluator(node).run(None, {name: known[name] for name in node.input})
+        else:
+            left.append(node)
+            continue
+        for name, result in zip(node.output, results, strict=True):
+            known[name] = result
+            graph.initializer.append(numpy_helper.from_array(result, name))
+    del graph.node[:]
+    graph.node.extend(left)
 
 
 def _weights(model: Any) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -142,10 +143,14 @@ def _check_engine(bundle: Bundle, name: str, entry: Engine) -> Iterator[EngineCh
 
 def _check_session(bundle: Bundle, name: str, session: Session) -> GraphCheck | None:
     """Run a session on its graph's stored example; None where there is none."""
-    graph = bundle.graph(name)
-    if graph.reference is None:
-        return None
-    inputs, outputs = _read_reference(bundle, graph.reference)
+    reference = bundle.graph(name).reference
+    return None if reference is None else check_session(name, session, bundle.file(reference))
+
+
+def check_session(name: str, session: Session, reference: Path) -> GraphCheck:
+    """Run a session on the stored example in the file `reference` (`.npz`) and compare. BundleError: it is damaged."""
+    graph = session.graph
+    inputs, outputs = _read_reference(reference)
     actual = session.run(inputs, list(outputs))
     errors = [compare(expected, thinned(actual[output])) for output, expected in outputs.items()]
     rounded = session.precision == "bf16" and graph.precision == "fp32"
@@ -153,16 +158,14 @@ def _check_session(bundle: Bundle, name: str, session: Session) -> GraphCheck | 
     return GraphCheck(name, max(e[0] for e in errors), max(e[1] for e in errors), tolerance)
 
 
-def _read_reference(bundle: Bundle, relative: str) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+def _read_reference(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     try:
-        with np.load(bundle.file(relative), allow_pickle=False) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            f'"{relative}" of "{bundle.source}" is not a readable .npz; export the bundle again'
-        ) from error
+        raise BundleError(f'"{path}" is not a readable .npz; export again') from error
     inputs = {name[3:]: value for name, value in arrays.items() if name.startswith("in:")}
     outputs = {name[4:]: value for name, value in arrays.items() if name.startswith("out:")}
     if not inputs or not outputs:
-        raise BundleError(f'"{relative}" of "{bundle.source}" holds no example; export the bundle again')
+        raise BundleError(f'"{path}" holds no example; export again')
     return inputs, outputs

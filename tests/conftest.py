@@ -106,6 +106,16 @@ def tiny_base():
 
 
 @pytest.fixture(scope="session")
+def base_folder(tmp_path_factory, tiny_base) -> Path:
+    """The tiny base as a diffusers folder in fp32. Copy it to change it."""
+    from edge_ad.training.base import save_base
+
+    folder = tmp_path_factory.mktemp("bases") / "tiny"
+    save_base(tiny_base(), folder, half=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def draw_picture():
     """The function that draws `tiny_picture` and its like: seed, side to uint8 side,side,3; even seeds are rings."""
     return picture

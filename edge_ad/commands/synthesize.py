@@ -102,10 +102,12 @@ def train_command(
 @click.option("--tries", default=4, show_default=True, type=click.IntRange(min=1),
               help="Drawings at most for each pair that is asked for.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--provider", default="torch", show_default=True,
+              help="torch, or what runs exported graphs: auto, cpu, cuda, openvino, trt-rtx, tensorrt")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 def generate_command(
     gen: Path, out: Path, count: int, steps: int, solver: str, cfg: float | None, start: Any, strength: float | None,
-    masks: Any, sam_model: str, batch: int, tries: int, device: str, seed: int,
+    masks: Any, sam_model: str, batch: int, tries: int, device: str, provider: str, seed: int,
 ) -> None:  # fmt: skip
     """Draw pairs of picture and mask with the generator GEN, in the layout of MVTec AD.
 
@@ -123,13 +125,45 @@ def generate_command(
         strength = 0.6 if start in ("good", "paste") else 1.0
     sampling = Sampling(steps=steps, solver=solver, cfg=guidance, seed=seed, start=start, strength=strength)
     settings = GenerateSettings(
-        count=count, sampling=sampling, batch=batch, masks=masks, sam_model=sam_model, tries=tries, device=device
-    )
+        count=count, sampling=sampling, batch=batch, masks=masks, sam_model=sam_model, tries=tries, device=device,
+        provider=provider,
+    )  # fmt: skip
     manifest = generate(gen, out, settings)
     counts = dict(manifest["counts"])
     accepted = counts.pop("accepted")
     reasons = ", ".join(f"{number} {reason}" for reason, number in counts.items()) or "none"
     click.echo(f"{accepted} pairs in {out}; rejected: {reasons}")
+
+
+@command.command("export")
+@click.argument("gen", type=click.Path(path_type=Path))
+@click.option("--precision", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True)
+@click.option("--target", "targets", multiple=True, default=("onnx",), show_default=True, metavar="NAME,…",
+              help="What to build: onnx (always), trt-rtx, tensorrt.")  # fmt: skip
+@click.option("--sm", "capabilities", multiple=True, metavar="X.Y,…",
+              help="Compute capabilities for trt-rtx, such as 8.6,8.9; this machine's card if not given.")  # fmt: skip
+@click.option("--max-batch", "batch", default=4, show_default=True, type=click.IntRange(min=1),
+              help="Pairs that share a batch of an engine.")  # fmt: skip
+def export_command(
+    gen: Path, precision: Any, targets: tuple[str, ...], capabilities: tuple[str, ...], batch: int
+) -> None:
+    """Write the generator GEN as ONNX graphs, to draw with "edge-ad synthesize generate --provider".
+
+    Each branch's LoRA is fused into weights of its own. Graphs are compared with PyTorch's numbers, then the engines
+    that --target names are built. All of it goes into GEN/exported, whole or not at all.
+    """
+    from edge_ad.export.generator import GeneratorOptions, export_generator
+    from edge_ad.runtime.engines.library import parse_capabilities
+    from edge_ad.training.quiet import quiet_libraries
+
+    quiet_libraries()
+    options = GeneratorOptions(
+        precision=precision,
+        targets=tuple(name.strip() for part in targets for name in part.split(",") if name.strip()),
+        capabilities=parse_capabilities(capabilities),
+        batch=batch,
+    )
+    click.echo(export_generator(gen, options, log=lambda line: click.echo(line, err=True)))
 
 
 @command.command("paste")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.bundle import Engine, Graph, Manifest
+from edge_ad.bundle import Engine, Graph, Manifest, Precision
 from edge_ad.bundle_files import Bundle, replaced, write_manifest
 from edge_ad.errors import BundleError, InputError, OptionError
 from edge_ad.files import link_tree, sha256_file
@@ -81,46 +81,82 @@ def make_engines(
                 f"the graph {name} is quantized for processors, which no engine can be built of: export the fp32 "
                 f"bundle again with --precision {graph.precision} --layout tensorrt"
             )
+    job = Job(
+        folder,
+        manifest.graphs,
+        manifest.files,
+        {name: _profiles(folder, manifest, name, options.images) for name in manifest.graphs},
+        manifest.graphs["denoiser"].precision,
+    )
+    entries = build_job(job, options, out, log=log, cache=cache)
+    files = {name: job.paths(name) for name in job.graphs}
+    for target in entries:
+        log(f"engine {target}: on the card, about {_card_need(manifest, files, options.images)}")
+    return entries
+
+
+@dataclass(frozen=True)
+class Job:
+    """Graphs to build.
+
+    folder: that their files lie in. hashes: SHA-256 of every file by name. profiles: by graph. precision: theirs.
+    """
+
+    folder: Path
+    graphs: Mapping[str, Graph]
+    hashes: Mapping[str, str]
+    profiles: Mapping[str, list[Profile]]
+    precision: Precision
+
+    def paths(self, name: str) -> list[Path]:
+        """The files of a graph."""
+        return [self.folder / file for file in self.graphs[name].paths]
+
+
+def build_job(
+    job: Job, options: EngineOptions, out: Path, *, log: Log = print, cache: EngineCache | None = None
+) -> dict[str, Engine]:
+    """Build every graph of a job for every compute capability, or take it from the cache.
+
+    As `make_engines`; entries name their files engines/<target>/<graph>.engine.
+    """
     cache = cache or EngineCache()
     version = str(load_library(options.library).__version__)
-    precision = manifest.graphs["denoiser"].precision
-    profiles = {name: _profiles(folder, manifest, name, options.images) for name in manifest.graphs}
-    files = {name: _files(folder, graph) for name, graph in manifest.graphs.items()}
-    _check_memory(files, options, log)
+    _check_memory({name: job.paths(name) for name in job.graphs}, options, log)
     entries = {}
-    total = len(manifest.graphs) * len(options.capabilities)
-    with progress("engines", total) as step, Builder(options.library) as builder:
+    with progress("engines", len(job.graphs) * len(options.capabilities)) as step, Builder(options.library) as builder:
         for capability in options.capabilities:
-            target = target_name(options.library, capability, precision)
+            target = target_name(options.library, capability, job.precision)
             (out / target).mkdir(parents=True, exist_ok=True)
             entry = Engine(
                 library=options.library,
                 version=version,
                 compute_capability=capability_text(capability),
-                precision=precision,
-                profiles=profiles,
+                precision=job.precision,
+                profiles=dict(job.profiles),
                 weight_streaming=options.build.weight_streaming,
                 stripped=options.build.stripped,
             )
-            for name, graph in manifest.graphs.items():
+            for name, graph in job.graphs.items():
                 label = f"{target}/{name}"
                 path = out / target / f"{name}.engine"
-                hashes = [manifest.files[file] for file in graph.paths]
-                key = engine_key(hashes, options.library, version, capability, precision, profiles[name], options.build)
+                hashes = [job.hashes[file] for file in graph.paths]
+                profiles = job.profiles[name]
+                key = engine_key(hashes, options.library, version, capability, job.precision, profiles, options.build)
                 seconds, how = cache.fetch(key, path), "from the cache, built"
                 if seconds is None:
                     started, how = time.perf_counter(), "built"
                     builder.build(
-                        folder / graph.file,
+                        job.folder / graph.file,
                         graph,
                         path,
                         capability=capability,
-                        profiles=profiles[name],
+                        profiles=profiles,
                         options=options.build,
                         on_phase=lambda phase, label=label: step(0, f"{label}: {phase}"),  # type: ignore[misc]
                     )
                     seconds = time.perf_counter() - started
-                    if [sha256_file(file) for file in files[name]] != hashes:  # must not be kept as what it is not
+                    if [sha256_file(file) for file in job.paths(name)] != hashes:  # must not be kept as what it is not
                         raise BundleError(f'"{graph.file}" got other content while engines were built; run this again')
                     cache.store(key, path, seconds)
                 entry.files[name] = f"engines/{target}/{name}.engine"
@@ -128,7 +164,6 @@ def make_engines(
                 log(f"engine {label}: {path.stat().st_size / 1e6:.1f} MB, {how} in {seconds:.1f} s")
                 step(1, label)
             entries[target] = entry
-            log(f"engine {target}: on the card, about {_card_need(manifest, files, options.images)}")
     return entries
 
 
@@ -176,10 +211,6 @@ def _copy_with(bundle: Bundle, folder: Path, made: Path, entries: dict[str, Engi
         os.replace(made / target, place)
     engines = {**bundle.manifest.engines, **entries}
     write_manifest(folder, bundle.manifest.model_copy(update={"engines": engines}))
-
-
-def _files(folder: Path, graph: Graph) -> list[Path]:
-    return [folder / file for file in graph.paths]
 
 
 def _profiles(folder: Path, manifest: Manifest, name: str, images: int) -> list[Profile]:

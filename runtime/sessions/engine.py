@@ -20,16 +20,25 @@ from edge_ad.runtime.sessions.cuda import Card, CudaError, DeviceTensor, card
 from edge_ad.runtime.sessions.replay import Replays
 
 
-def select_engine(engines: Mapping[str, Engine], library: str, version: str, capability: Capability | None) -> str:
+def select_engine(
+    engines: Mapping[str, Engine],
+    library: str,
+    version: str,
+    capability: Capability | None,
+    *,
+    what: str = "bundle",
+    build: str = "",
+) -> str:
     """The name of the engine that this library version and card can run, of those a manifest lists.
 
     An engine runs with exactly the library version that built it and on the compute capability it was built for.
-    Raises OptionError that says what there is and how to build what is wanted.
+    Raises OptionError that says what there is and how to build what is wanted. what: whose engines they are. build: the
+    command that builds them.
     """
-    build = f"run edge-ad engines build BUNDLE --library {library}"
+    build = build or f"run edge-ad engines build BUNDLE --library {library}"
     own = {name: engine for name, engine in engines.items() if engine.library == library}
     if not own:
-        raise OptionError(f"--provider {library}: the bundle has no {library} engine; {build}, or use --provider cuda")
+        raise OptionError(f"--provider {library}: the {what} has no {library} engine; {build}, or use --provider cuda")
     if capability is None:
         raise OptionError(f"--provider {library}: this machine has no NVIDIA card; use --provider cpu or openvino")
     wanted = capability_text(capability)
@@ -37,7 +46,7 @@ def select_engine(engines: Mapping[str, Engine], library: str, version: str, cap
     if not fitting:
         built = ", ".join(sorted(str(engine.compute_capability) for engine in own.values()))
         raise OptionError(
-            f"--provider {library}: this card has compute capability {wanted}, the bundle's engines are for {built}; "
+            f"--provider {library}: this card has compute capability {wanted}, the {what}'s engines are for {built}; "
             f"{build} --sm {wanted}"
         )
     for name in sorted(fitting):
@@ -45,7 +54,7 @@ def select_engine(engines: Mapping[str, Engine], library: str, version: str, cap
             return name
     other = next(iter(fitting.values())).version
     raise OptionError(
-        f"--provider {library}: the bundle's engine was built by {library} {other}, this machine has {version}; "
+        f"--provider {library}: the {what}'s engine was built by {library} {other}, this machine has {version}; "
         f"{build} --sm {wanted} here, or install that version"
     )
 

@@ -145,12 +145,3 @@ def test_tables_and_curve_from_data(ablation, base_folder, tmp_path, monkeypatch
         CliRunner().invoke(ablation.main, [*words, "--seed", "1"], catch_exceptions=False)
     with pytest.raises(OptionError, match="--tables 7"):
         CliRunner().invoke(ablation.main, [*words[:-1], "7"], catch_exceptions=False)
-
-
-@pytest.fixture(scope="module")
-def base_folder(tmp_path_factory, tiny_base):
-    from edge_ad.training.base import save_base
-
-    folder = tmp_path_factory.mktemp("bases") / "tiny"
-    save_base(tiny_base(), folder, half=False)
-    return folder

@@ -132,16 +132,17 @@ class DualAttention(nn.Module):
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **options: Any
     ) -> Tensor:
         """Tokens 2B,W,C (3B with background rows last) and their text 2B,L,D (3B) → as many tokens."""
-        rows = len(hidden_states) * 2 // len(self.route.order)
-        pair, behind = hidden_states[:rows], hidden_states[rows:]
+        slices = len(self.route.order)
+        rows = hidden_states.shape[0] // slices * 2
+        pair = hidden_states[:rows]
         context = None if encoder_hidden_states is None else encoder_hidden_states[:rows]
         tail: list[Tensor] = []
-        if len(behind):
+        if slices == 3:
             text = None if encoder_hidden_states is None else encoder_hidden_states[rows:]
             with self.route.of(GLOBAL):
-                tail = [self.inner(attn, behind, text, **options)]
+                tail = [self.inner(attn, hidden_states[rows:], text, **options)]
             if self.background is not None:
-                picture, part = pair.chunk(2)
+                picture, part = _halves(pair)
                 context = torch.cat([self.background(picture, tail[0]), part])
         with self.route.of(GLOBAL, PART):
             seen = self.inner(attn, pair, context, **options)
@@ -151,4 +152,10 @@ class DualAttention(nn.Module):
                     for layer, tokens in ((attn.to_q, pair), (attn.to_k, context))
                 )
                 self.maps.add(query, key)
-        return torch.cat([*self.interaction(*seen.chunk(2)), *tail])
+        return torch.cat([*self.interaction(*_halves(seen)), *tail])
+
+
+def _halves(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """As `chunk(2)`, in operations that an exporter takes with any number of rows."""
+    picture, part = rows.unflatten(0, (2, -1)).unbind(0)
+    return picture, part

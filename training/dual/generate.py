@@ -27,7 +27,9 @@ from edge_ad.errors import EdgeAdError, InputError, OptionError
 from edge_ad.files import write_json
 from edge_ad.images import Mask, Picture, read_image, read_mask, write_image
 from edge_ad.progress import progress
-from edge_ad.training.dual.generator import Generator, load_generator, load_model
+from edge_ad.runtime.sessions.choose import PROVIDERS
+from edge_ad.training.base import Base, load_base
+from edge_ad.training.dual.generator import CHANNELS, Generator, load_generator, load_model
 from edge_ad.training.dual.masks import (
     MaskKind,
     MaskRules,
@@ -40,7 +42,7 @@ from edge_ad.training.dual.masks import (
 )
 from edge_ad.training.dual.pairs import anomaly_part, encode, to_tensor
 from edge_ad.training.dual.sam import SegmentAnything
-from edge_ad.training.dual.sample import Drawn, Sampling, draw
+from edge_ad.training.dual.sample import Drawn, Painter, Sampling, TorchPainter, draw
 from edge_ad.training.dual.sheet import contact_sheet, outlined
 from edge_ad.training.dual.start import make_start
 from edge_ad.training.features import FeatureNet
@@ -67,6 +69,8 @@ class GenerateSettings:
         rules: of masks and rejections.
         tries: at most this many pairs are drawn for each that is asked for.
         device: "auto", "cpu" or "cuda".
+        provider: "torch", or what runs the generator's exported graphs, see `edge_ad.training.dual.exported`. Pictures
+            differ by rounding only, so several may fill one folder.
     """
 
     count: int = 500
@@ -77,6 +81,7 @@ class GenerateSettings:
     rules: MaskRules = field(default_factory=MaskRules)
     tries: int = 4
     device: str = "auto"
+    provider: str = "torch"
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
     accepted = sum(record["rejected"] is None for record in records)
     if accepted < settings.count:
         salient = _segmenter(settings)
-        base, model = load_model(generator, find_device(settings.device))
+        base, painter = _painter(generator, settings)
         net = None if generator.texture else FeatureNet("lite0")
         backgrounds = _backgrounds(generator, base, net) if generator.shape.background else None
         begin = make_start(generator, base, settings.sampling)
@@ -148,7 +153,7 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
             while accepted < settings.count and len(records) < limit:
                 numbers = list(range(len(records), min(len(records) + settings.batch, limit)))
                 drawn = draw(
-                    base, model, generator.prompts, numbers, settings.sampling,
+                    base, painter, numbers, settings.sampling,
                     backgrounds=backgrounds, begin=begin, attention=settings.masks == "attention",
                 )  # fmt: skip
                 for row, number in enumerate(numbers):
@@ -210,6 +215,19 @@ def _judge(
         record["image"] = places.image(number).relative_to(places.out).as_posix()
         record["mask"] = places.mask(number).relative_to(places.out).as_posix()
     return record, mask
+
+
+def _painter(generator: Generator, settings: GenerateSettings) -> tuple[Base, Painter]:
+    """The base, which encodes what pairs start from, and what draws."""
+    if settings.provider == "torch":
+        base, model = load_model(generator, find_device(settings.device))
+        return base, TorchPainter(base, model, generator.prompts)
+    from edge_ad.training.dual.exported import GraphPainter
+
+    painter = GraphPainter(generator, settings.provider)
+    base = load_base(generator.base_id, channels=CHANNELS)
+    base.image_size = generator.image_size
+    return base, painter
 
 
 def _segmenter(settings: GenerateSettings) -> PartSegmenter | None:
@@ -300,5 +318,9 @@ def _write_sheet(places: Places, records: list[dict[str, Any]]) -> None:
 def _check(settings: GenerateSettings) -> None:
     if settings.count < 1 or settings.batch < 1 or settings.tries < 1:
         raise OptionError("--count, --batch and --tries must be 1 or more")
+    if settings.provider not in ("torch", *PROVIDERS):
+        raise OptionError(f'--provider "{settings.provider}" is not known; use torch, {", ".join(PROVIDERS)}')
+    if settings.provider != "torch" and settings.masks == "attention":
+        raise OptionError("--masks attention needs --provider torch: exported graphs give no attention maps")
     if settings.sampling.cfg < 1:
         raise OptionError("--cfg must be 1 or more; 1 draws without guidance")

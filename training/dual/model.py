@@ -135,14 +135,14 @@ class DualModel(nn.Module):
             if background is None:
                 raise ValueError("this model was trained with backgrounds and needs one for each picture")
             rows, order = [latents, background], [GLOBAL, PART, GLOBAL]
-            text = torch.cat([text, text[: len(background)]])
+            text = torch.cat([text, text[: background.shape[0]]])
         x = torch.cat(rows)
         if self.unet.config.in_channels == 9:
             mask = torch.ones_like(x[:, :1])
-            x = unet_input(x, mask, self.blank.expand(len(x), -1, -1, -1))
+            x = unet_input(x, mask, self.blank.expand(x.shape[0], -1, -1, -1))
         with self.route.of(*order):
             predicted: Tensor = self.unet(x, timesteps.repeat(len(order)), text).sample
-        return predicted[: len(latents)]
+        return predicted[: latents.shape[0]]
 
     def gather(self, maps: AttentionMaps | None) -> None:
         """Let every cross-attention add to these maps, or to none."""

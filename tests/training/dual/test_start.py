@@ -13,7 +13,7 @@ from edge_ad.runtime.schedule import alphas_cumprod, make_schedule  # noqa: E402
 from edge_ad.training.dual.generator import load_generator, load_model  # noqa: E402
 from edge_ad.training.dual.model import DualShape  # noqa: E402
 from edge_ad.training.dual.pairs import Pair  # noqa: E402
-from edge_ad.training.dual.sample import Sampling, _noise, draw  # noqa: E402
+from edge_ad.training.dual.sample import Sampling, TorchPainter, _noise, draw  # noqa: E402
 from edge_ad.training.dual.start import crop_paste, make_start, pair_latents  # noqa: E402
 from edge_ad.training.dual.train import DualSettings, DualTuning, train_generator  # noqa: E402
 
@@ -37,7 +37,7 @@ def test_the_first_step_sees_the_start_noised_as_in_training(tiny_base):
         fresh = torch.from_numpy(np.random.default_rng([0, number, 13]).standard_normal((2, 4, 8, 8), dtype=np.float32))
         for branch in (0, 1):
             wanted = alpha**0.5 * clean[branch] + (1 - alpha) ** 0.5 * fresh[branch]
-            torch.testing.assert_close(x[2 * branch + row], wanted, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(x[row, branch], wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_what_each_start_is(generator):
@@ -74,9 +74,9 @@ def test_pasted_pixels_are_the_defects_and_the_others_the_good_pictures():
 def test_a_pair_is_the_same_in_any_batch(generator):
     base, model = load_model(generator)
     sampling = Sampling(steps=2, cfg=1, start="paste", strength=0.5)
-    begin = make_start(generator, base, sampling)
-    both = draw(base, model, generator.prompts, [0, 1], sampling, begin=begin)
-    alone = draw(base, model, generator.prompts, [1], sampling, begin=begin)
+    begin, painter = make_start(generator, base, sampling), TorchPainter(base, model, generator.prompts)
+    both = draw(base, painter, [0, 1], sampling, begin=begin)
+    alone = draw(base, painter, [1], sampling, begin=begin)
     assert np.abs(both.pictures[1].astype(int) - alone.pictures[0]).max() <= 1
 
 
