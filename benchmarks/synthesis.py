@@ -10,7 +10,8 @@ Heads are trained on good pictures and, in turn, on:
 - `crop_paste`: its defects pasted into good pictures (Lin et al. 2021), as many pairs a defect as are generated;
 - `cut_paste`, `noise_texture`: defects that no real pair is needed for (CutPaste, DRAEM), as many a category as are
   generated; they know no kinds of defects, so they have no accuracy;
-- `dual`: the generated pairs; `dual+real`: both.
+- `dual`: the generated pairs; `dual_blend`, with `--start good` and `paste`: the same drawings, kept good outside their
+  defects (`generate --blend`); with `+real` the real third too.
 
 WORK keeps everything and is taken up again; WORK/synthesis.json and synthesis.md hold the figures, WORK/sheets/ the
 contact sheets: real training pairs first, then generated ones.
@@ -49,14 +50,15 @@ from edge_ad.training.pretrain.draw.demo import write_demo_set
 from edge_ad.training.quiet import quiet_libraries
 
 ACROSS = 8
-SOURCES = ("real", "crop_paste", "cut_paste", "noise_texture", "dual", "dual+real")
+BLENDED = "dual_blend"
+SOURCES = ("real", "crop_paste", "cut_paste", "noise_texture", "dual", "dual+real", BLENDED, f"{BLENDED}+real")
 PASTED = ("cut_paste", "noise_texture")
 
 
 def one_defect(data: Path, work: Path, name: str, settings: DualSettings, drawing: GenerateSettings) -> dict:
     """Train (or take up), generate and score one "category/defect": the figures, seconds of training and of drawing."""
     category, defect = name.split("/")
-    gen, made = work / "generators" / category / defect, work / "pairs" / "dual"
+    gen, made = work / "generators" / category / defect, work / "pairs" / (BLENDED if drawing.blend else "dual")
     began = time.monotonic()
     if not (gen / "generator.json").is_file():
         train_generator(data, gen, category, defect, settings)
@@ -75,7 +77,7 @@ def one_defect(data: Path, work: Path, name: str, settings: DualSettings, drawin
         picture = read_image(places.image(number))
         columns.append((picture, read_mask(places.mask(number), picture.shape[:2])))
     sheet = contact_sheet([[picture, outlined(picture, mask)] for picture, mask in columns], across=len(columns))
-    write_image(work / "sheets" / f"{category}-{defect}.png", sheet)
+    write_image(work / "sheets" / f"{category}-{defect}{'-blend' * drawing.blend}.png", sheet)
     return {
         **(score(made, gen)[name] if counts["accepted"] else {}),
         "training_pairs": len(generator.trained_on),
@@ -115,7 +117,7 @@ def write_baselines(data: Path, work: Path, names: list[str], count: int, size: 
 def train_and_measure(data: Path, work: Path, source: str, names: list[str], settings: HeadSettings) -> dict:
     """Heads of one source and seed: `measure_heads` on the pictures that trained nothing; empty without pairs."""
     folders = [work / "pairs" / part for part in source.split("+")]
-    if not all(any(folder.glob("*/test/*/*.png")) for folder in folders):
+    if not all(any(folder.glob("*/test/*/*.*")) for folder in folders):
         return {}  # every drawing was rejected
     out = work / "heads" / source / str(settings.seed)
     if not (out / "heads.json").is_file():
@@ -166,6 +168,7 @@ def downstream_table(heads: dict[str, dict[str, dict]]) -> str:
 @click.option("--batch", type=int)
 @click.option("--views", type=int)
 @click.option("--saim", type=click.Choice(["identity", "plain"]), default="identity", show_default=True)
+@click.option("--background", is_flag=True, help="Background compensation.")
 @click.option("--count", default=24, show_default=True, help="Pairs a defect.")
 @click.option("--sampling-steps", default=50, show_default=True)
 @click.option("--solver", default="ddim", show_default=True)
@@ -181,9 +184,9 @@ def downstream_table(heads: dict[str, dict[str, dict]]) -> str:
 @click.option("--sources", default=",".join(SOURCES), show_default=True)
 def main(
     out: Path, data: Path | None, defects: str | None, base: str, steps: int | None, batch: int | None,
-    views: int | None, saim: str, count: int, sampling_steps: int, solver: str, start: str, strength: float,
-    cfg: float | None, tries: int, seed: int, with_heads: bool, head_steps: int, head_batch: int, seeds: int,
-    sources: str,
+    views: int | None, saim: str, background: bool, count: int, sampling_steps: int, solver: str, start: str,
+    strength: float, cfg: float | None, tries: int, seed: int, with_heads: bool, head_steps: int, head_batch: int,
+    seeds: int, sources: str,
 ) -> None:  # fmt: skip
     """Measure generators, and heads trained on what they draw."""
     quiet_libraries()
@@ -196,7 +199,7 @@ def main(
         for category in load_dataset(data, need_test=True).categories
         for defect in sorted({sample.defect for sample in category.test if sample.is_bad})
     ]  # fmt: skip
-    settings = replace(default_settings(base), seed=seed)
+    settings = replace(default_settings(base, background), seed=seed)
     given = {name: value for name, value in (("steps", steps), ("batch", batch), ("views", views)) if value is not None}
     settings = replace(settings, tuning=replace(settings.tuning, **given), shape=replace(settings.shape, saim=saim))
     sampling = Sampling(
@@ -212,9 +215,14 @@ def main(
         write_text(out / "synthesis.md", text)
         click.echo(text)
 
+    wanted = sources.split(",")
+    if start not in ("good", "paste"):
+        wanted = [source for source in wanted if BLENDED not in source]
     for name in names:
         drawing = GenerateSettings(count=count, sampling=sampling, tries=tries)
         results[name] = one_defect(data, out, name, settings, drawing)
+        if any(BLENDED in source for source in wanted):
+            results[f"{name} blended"] = one_defect(data, out, name, settings, replace(drawing, blend=True))
         keep()
     if with_heads:
         size = load_generator(out / "generators" / names[0]).image_size
@@ -222,7 +230,7 @@ def main(
         tuning = HeadTuning(steps=head_steps, batch=head_batch)
         heads: dict[str, dict[str, dict]] = stored.setdefault("heads", {})
         for head_seed in range(seeds):
-            for source in sources.split(","):
+            for source in wanted:
                 chosen = HeadSettings(image_size=size, segmenter=tuning, classifier=tuning, seed=head_seed)
                 if source in PASTED:
                     chosen = replace(chosen, classifier=replace(tuning, steps=0))

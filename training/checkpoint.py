@@ -16,28 +16,28 @@ State = dict[str, Tensor]
 
 
 class Average:
-    """Exponential moving average of the trainable weights of a module.
+    """Exponential moving average of the trainable weights of a module, and of the statistics that go with them.
 
     Args:
-        module: whose trainable parameters are followed.
+        module: whose trainable parameters, and running statistics of batch normalisation, are followed.
         decay: of the average; early on it is lower, (1 + step) / (10 + step), so that the start is forgotten.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.values: State = {name: value.detach().clone() for name, value in _trainable(module)}
+        self.values: State = {name: value.detach().clone() for name, value in _followed(module)}
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Take in the weights after `step` (0-based)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in _trainable(module):
+        for name, value in _followed(module):
             self.values[name].lerp_(value, 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
         """Put the averaged weights into the module."""
-        for name, value in _trainable(module):
+        for name, value in _followed(module):
             value.copy_(self.values[name])
 
 
@@ -47,8 +47,19 @@ def write_weights(path: Path, module: nn.Module) -> None:
         save_file({name: value.contiguous().cpu() for name, value in module.state_dict().items()}, temporary)
 
 
-def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, value) for name, value in module.named_parameters() if value.requires_grad]
+def _followed(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """What training changes: trainable weights, and the running statistics of batch normalisation that is trained."""
+    weights = [(name, value) for name, value in module.named_parameters() if value.requires_grad]
+    layers = [
+        (name, layer)
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.BatchNorm2d) and layer.weight.requires_grad
+    ]
+    return weights + [
+        (f"{name}.{statistic}", getattr(layer, statistic))
+        for name, layer in layers
+        for statistic in ("running_mean", "running_var")
+    ]
 
 
 def save_checkpoint(
@@ -60,7 +71,7 @@ def save_checkpoint(
     key: str = "",
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write trainable weights, their average, the optimiser's moments and the step, atomically.
+    """Write what training changes, its average, the optimiser's moments and the step, atomically.
 
     Args:
         path: of the safetensors file.
@@ -71,7 +82,7 @@ def save_checkpoint(
         key: names the settings; a checkpoint with another key is not resumed.
         notes: further texts to keep, for `read_notes`.
     """
-    state = {f"model.{name}": value.detach().contiguous() for name, value in _trainable(module)}
+    state = {f"model.{name}": value.detach().contiguous() for name, value in _followed(module)}
     state |= {f"average.{name}": value.contiguous() for name, value in average.values.items()}
     for index, entry in optimiser.state_dict()["state"].items():
         state |= {f"optimiser.{index}.{name}": torch.as_tensor(value).contiguous() for name, value in entry.items()}
@@ -94,7 +105,7 @@ def resume(path: Path, module: nn.Module, average: Average, optimiser: torch.opt
         return 0
     state = load_file(path)
     with torch.no_grad():
-        for name, value in _trainable(module):
+        for name, value in _followed(module):
             value.copy_(state[f"model.{name}"])
             average.values[name] = state[f"average.{name}"].to(value.device)
     entries: dict[int, State] = {}

@@ -83,3 +83,28 @@ def test_the_file_is_safetensors_and_written_whole(tmp_path):
     with safe_open(path, framework="pt") as file:
         assert file.metadata() == {"step": "1", "key": ""}
     assert [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_statistics_of_batch_normalisation_go_with_the_weights(tmp_path):
+    def normalised():
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.Flatten(), torch.nn.Linear(32, 1))
+        return module, Average(module, 0.5), torch.optim.Adam(module.parameters(), lr=0.01)
+
+    whole, part, again = normalised(), normalised(), normalised()
+    steps(*whole, 0, 5)
+    steps(*part, 0, 3)
+    save_checkpoint(tmp_path / "state.safetensors", *part, 3, "key")
+    resume(tmp_path / "state.safetensors", *again, "key")
+    steps(*again, 3, 5)
+    for statistic in ("running_mean", "running_var"):
+        assert torch.equal(getattr(again[0][0], statistic), getattr(whole[0][0], statistic))
+    slow, live = torch.zeros(2), normalised()
+    for step in range(5):
+        steps(*live, step, step + 1)
+        decay = min(0.5, (1 + step) / (10 + step))
+        slow = slow * decay + live[0][0].running_mean * (1 - decay)
+    whole[1].copy_to(whole[0])
+    torch.testing.assert_close(whole[0][0].running_mean, slow)
+    frozen = normalised()[0].requires_grad_(False)
+    assert Average(frozen, 0.5).values == {}

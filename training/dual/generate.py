@@ -37,6 +37,7 @@ from edge_ad.training.dual.masks import (
     SalientObject,
     agreement,
     attention_mask,
+    blend,
     rejection,
     threshold_mask,
 )
@@ -67,6 +68,8 @@ class GenerateSettings:
         masks: where masks come from: "threshold" of the part, "attention", "u2net" (with rembg), or "sam".
         sam_model: folder or hub id of a Segment Anything model, for "sam".
         rules: of masks and rejections.
+        blend: a pair that was begun from a good picture keeps it outside its defect, see
+            `edge_ad.training.dual.masks.blend`.
         tries: at most this many pairs are drawn for each that is asked for.
         device: "auto", "cpu" or "cuda".
         provider: "torch", or what runs the generator's exported graphs, see `edge_ad.training.dual.exported`. Pictures
@@ -79,6 +82,7 @@ class GenerateSettings:
     masks: MaskKind = "threshold"
     sam_model: str = "facebook/sam-vit-base"
     rules: MaskRules = field(default_factory=MaskRules)
+    blend: bool = False
     tries: int = 4
     device: str = "auto"
     provider: str = "torch"
@@ -159,10 +163,10 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
                 for row, number in enumerate(numbers):
                     if accepted == settings.count:
                         break
-                    record, mask = _judge(drawn, row, number, settings, salient, net, places)
+                    record, picture, mask = _judge(drawn, row, number, settings, salient, net, places)
                     records.append(record)
                     if record["rejected"]:
-                        rejects = [*rejects[: SHEET - 1], _column(drawn.pictures[row], mask, drawn.parts[row])]
+                        rejects = [*rejects[: SHEET - 1], _column(picture, mask, drawn.parts[row])]
                     else:
                         accepted += 1
                         tick(1, f"{len(records) - accepted} rejected")
@@ -189,18 +193,20 @@ def _judge(
     salient: PartSegmenter | None,
     net: FeatureNet | None,
     places: Places,
-) -> tuple[dict[str, Any], Mask]:
-    """The record and the mask of one drawn pair, its files written if it is accepted."""
-    picture, part = drawn.pictures[row], drawn.parts[row]
+) -> tuple[dict[str, Any], Picture, Mask]:
+    """The record, picture and mask of one drawn pair, its files written if it is accepted."""
+    picture, part, good = drawn.pictures[row], drawn.parts[row], drawn.good[row]
     if salient is not None:
         mask = salient(part, settings.rules)
     elif drawn.maps is not None:
         mask = attention_mask(drawn.maps[row], len(picture), settings.rules)
     else:
         mask = threshold_mask(part, settings.rules)
+    alike = agreement(picture, part, mask)
+    if settings.blend and good is not None:
+        picture = blend(picture, good, mask)
     # each picture is segmented by itself, so that the batch changes nothing
     front = None if net is None else foregrounds([picture], net, "object")[0][0]
-    alike = agreement(picture, part, mask)
     reason = rejection(mask, front, alike, settings.rules)
     record: dict[str, Any] = {
         "number": number,
@@ -214,7 +220,7 @@ def _judge(
         write_image(places.image(number), picture)
         record["image"] = places.image(number).relative_to(places.out).as_posix()
         record["mask"] = places.mask(number).relative_to(places.out).as_posix()
-    return record, mask
+    return record, picture, mask
 
 
 def _painter(generator: Generator, settings: GenerateSettings) -> tuple[Base, Painter]:
@@ -251,6 +257,8 @@ def _key(generator: Generator, settings: GenerateSettings) -> str:
     made_of = [generator.digest, asdict(settings.sampling), settings.masks, asdict(settings.rules)]
     if settings.masks == "sam":
         made_of.append(settings.sam_model)
+    if settings.blend:
+        made_of.append("blend")
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 
@@ -291,6 +299,7 @@ def _write_manifest(
                       "prompts": list(generator.prompts), "adapter_sha256": generator.digest},
         "sampling": asdict(settings.sampling),
         "masks": settings.masks,
+        "blend": settings.blend,
         "rules": asdict(settings.rules),
         "seeds": "the noise of pair number n comes from numpy.random.default_rng([seed, n, 13])",
         "counts": {"accepted": counts.pop("accepted", 0), **dict(sorted(counts.items()))},
@@ -318,6 +327,10 @@ def _write_sheet(places: Places, records: list[dict[str, Any]]) -> None:
 def _check(settings: GenerateSettings) -> None:
     if settings.count < 1 or settings.batch < 1 or settings.tries < 1:
         raise OptionError("--count, --batch and --tries must be 1 or more")
+    if settings.blend and settings.sampling.start not in ("good", "paste"):
+        raise OptionError(
+            "--blend keeps the good picture that pairs are begun from: give --start good or paste with it"
+        )
     if settings.provider not in ("torch", *PROVIDERS):
         raise OptionError(f'--provider "{settings.provider}" is not known; use torch, {", ".join(PROVIDERS)}')
     if settings.provider != "torch" and settings.masks == "attention":

@@ -111,6 +111,28 @@ class SalientObject:
         return clean(self._salient(part), rules)
 
 
+def blend(picture: Picture, good: Picture, mask: Mask) -> Picture:
+    """A drawn picture where its defect is, and the good picture that it was begun from elsewhere.
+
+    The seam lies outside the mask and is soft: the mask is widened by 2 % of the side, its edge blurred with σ of 1 %.
+
+    Args:
+        picture: uint8 S,S,3.
+        good: of the same size.
+        mask: bool S,S.
+
+    Returns:
+        uint8 S,S,3.
+    """
+    from scipy import ndimage
+
+    away = ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
+    soft = ndimage.gaussian_filter((away <= 0.02 * len(mask)).astype(np.float32), 0.01 * len(mask))
+    weight = np.maximum(soft, mask)[..., None]
+    blended: Picture = (weight * picture + (1 - weight) * good).round().astype(np.uint8)
+    return blended
+
+
 def agreement(picture: Picture, part: Picture, mask: Mask) -> float | None:
     """1 - mean |I - I_a| / 255 inside the mask: whether both branches drew the same defect; None without a mask."""
     if not mask.any():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,10 +11,7 @@ from edge_ad.images import Mask, Picture
 from edge_ad.training.base import Base
 from edge_ad.training.dual.generator import Generator
 from edge_ad.training.dual.pairs import Pair, anomaly_part, encode, to_tensor
-from edge_ad.training.dual.sample import Sampling
-
-Begin = Callable[[np.random.Generator], Tensor]
-"""Latents 2,4,h,w of a picture and its part, from a pair's own generator."""
+from edge_ad.training.dual.sample import Begin, Beginning, Sampling
 
 
 def make_start(generator: Generator, base: Base, sampling: Sampling) -> Begin | None:
@@ -43,17 +38,17 @@ def make_start(generator: Generator, base: Base, sampling: Sampling) -> Begin | 
     if sampling.start == "mean":
         latents = torch.stack([pair_latents(base, pair.image, pair.mask) for pair in pairs])
         mean = latents.mean((0, 3, 4))[:, :, None, None].expand(latents.shape[1:])
-        return lambda rng: mean
+        return lambda rng: Beginning(mean)
     if not good:
         raise InputError(f"{generator.folder} has no good pictures; --start {sampling.start} begins with one")
     empty = np.zeros(good[0].shape[:2], bool)
     if sampling.start == "good":
-        fine = [pair_latents(base, picture, empty) for picture in good]
+        fine = [Beginning(pair_latents(base, picture, empty), picture) for picture in good]
         return lambda rng: fine[int(rng.integers(len(fine)))]
 
-    def begin(rng: np.random.Generator) -> Tensor:
+    def begin(rng: np.random.Generator) -> Beginning:
         picture, pair = good[int(rng.integers(len(good)))], pairs[int(rng.integers(len(pairs)))]
-        return pair_latents(base, *crop_paste(picture, pair, rng, anywhere=generator.texture))
+        return Beginning(pair_latents(base, *crop_paste(picture, pair, rng, anywhere=generator.texture)), picture)
 
     return begin
 

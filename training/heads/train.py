@@ -32,6 +32,9 @@ from edge_ad.training.machine import Precision, check_split, make_accelerator, s
 from edge_ad.training.out_folder import check_out, make_key, plain
 from edge_ad.training.prompts import category_info, read_table
 
+SMALLEST = 64
+"""Side in px below which a level of the networks is a single pixel, from which no statistics can be taken."""
+
 
 @dataclass(frozen=True)
 class HeadTuning:
@@ -118,9 +121,9 @@ def train_heads(
         OptionError: options that cannot be.
     """
     side = multiple(settings.size)
-    if settings.image_size % side or settings.image_size < 2 * side:
+    if settings.image_size % side or settings.image_size < SMALLEST:
         raise OptionError(
-            f"--size {settings.image_size} is not a multiple of {side} from {2 * side} on; take 256 or 512"
+            f"--size {settings.image_size} is not a multiple of {side} from {SMALLEST} on; take 256 or 512"
         )
     if settings.segmenter.steps < 1:
         raise OptionError("--steps must be 1 or more")

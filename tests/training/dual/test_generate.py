@@ -133,6 +133,27 @@ def test_rejected_pairs_are_counted_and_shown(gen, tmp_path):
     assert not (tmp_path / "set" / "filter_cloth").exists()
 
 
+def test_a_blended_pair_keeps_its_good_picture(gen, tmp_path, capsys):
+    settings = replace(SETTINGS, count=1, sampling=Sampling(steps=2, cfg=1, start="paste", strength=0.5))
+    made = [generate(gen, tmp_path / str(on), replace(settings, blend=on)) for on in (False, True)]
+    assert [manifest["blend"] for manifest in made] == [False, True]
+    drawn, blended = (
+        read_image(tmp_path / str(on) / manifest["attempts"][0]["image"]).astype(int)
+        for on, manifest in zip((False, True), made)
+    )
+    mask = read_mask(tmp_path / "True" / made[1]["attempts"][0]["mask"], (64, 64))
+    assert abs(blended - drawn)[mask].max() <= 1
+    good = [picture.astype(int) for picture in load_generator(gen).good()]
+    kept = min(abs(blended - picture)[~mask].mean() for picture in good)
+    assert kept < min(abs(drawn - picture)[~mask].mean() for picture in good)
+    with pytest.raises(InputError, match="other settings"):
+        generate(gen, tmp_path / "False", replace(settings, blend=True))
+    assert refused(capsys, "generate", gen, "--out", tmp_path / "new", "--blend") == (
+        2,
+        "edge-ad: --blend keeps the good picture that pairs are begun from: give --start good or paste with it",
+    )
+
+
 def test_backgrounds_of_good_pictures(base_folder, tmp_path):
     """Background compensation from training to drawing, on a product before a background."""
     from edge_ad.training.pretrain.draw.demo import write_demo_set

@@ -9,6 +9,7 @@ from edge_ad.training.dual.masks import (
     SalientObject,
     agreement,
     attention_mask,
+    blend,
     clean,
     rejection,
     threshold_mask,
@@ -51,6 +52,22 @@ def test_a_ground_that_is_not_quite_grey_changes_nothing():
     assert iou(threshold_mask(part, RULES), mask) > 0.8
     everything = part_of(np.ones((64, 64), bool), (230, 230, 230))
     assert threshold_mask(everything, RULES).mean() > 0.9  # a part that is all defect stays one
+
+
+def test_a_blended_picture_is_drawn_in_the_mask_and_good_away_from_it():
+    rng = np.random.default_rng(0)
+    picture, good = (rng.integers(0, 256, (100, 100, 3), np.uint8) for _ in range(2))
+    mask = np.zeros((100, 100), bool)
+    mask[40:50, 20:60] = True
+    made = blend(picture, good, mask)
+    np.testing.assert_array_equal(made[mask], picture[mask])
+    far = np.ones((100, 100), bool)
+    far[33:57, 13:67] = False
+    np.testing.assert_array_equal(made[far], good[far])
+    seam = ~mask & ~far
+    low, high = np.minimum(picture, good)[seam], np.maximum(picture, good)[seam]
+    assert ((made[seam] >= low) & (made[seam] <= high)).all()
+    np.testing.assert_array_equal(blend(picture, good, np.zeros_like(mask)), good)
 
 
 def test_nothing_but_grey_is_empty():

@@ -120,7 +120,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     assert not (out / "heads.json").exists()
     again = train_heads([head_data], out, head_settings, good=head_data)
     for name, value in trained_heads.segmenter().state_dict().items():
-        assert torch.equal(value, again.segmenter().state_dict()[name]), name
+        if "num_batches" not in name:  # counted, and of no use: statistics have a fixed momentum
+            assert torch.equal(value, again.segmenter().state_dict()[name]), name
     assert not (out / "work").exists()
     with pytest.raises(InputError, match="finished set of heads"):
         train_heads([head_data], out, head_settings, good=head_data)
