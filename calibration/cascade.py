@@ -5,6 +5,10 @@ would reject too. The lower one is chosen on synthetic defects pasted into good 
 rejects, the share that E alone would pass is kept below the rate asked for, by ranks as in `conformal`. That promise is
 about new such defects in these very pictures: several are pasted into each, so that what another picture adds does not
 count in full where there are few.
+
+Where the bundle has a segmenter for the category, a part is passed early only if it agrees: if its score is no higher
+than the highest of the good pictures here. A defect that it sees is then never passed, whatever E says, and counts as
+above every lower limit. Its own limit is chosen without a look at the defects, so the ranks promise what they did.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edge_ad.bundle import CascadeLimits
+from edge_ad.bundle import CascadeLimits, SegmenterLimit
 from edge_ad.bundle_files import Bundle
 from edge_ad.calibration.cache import Cache, context
 from edge_ad.calibration.conformal import needed
@@ -75,12 +79,22 @@ def cascade_limits(
         key = f"bound {place} {leave} {picture_hash(image)}"
         return float(cache.get(key, lambda: ready.bound_score(image, name)))
 
+    segmenter = detector.bundle.graph_digest("segmenter")
+
+    def opinion_of(image: Picture) -> float | None:
+        key = f"opinion {segmenter} {name} {picture_hash(image)}"
+        found = cache.get(key, lambda: detector.first_opinion(image, name)) if segmenter else None
+        return None if found is None else float(found)
+
     rejected = []
     with progress(f"Cascade of {name}", tried + len(good)) as step:
         clear = []
         for picture, leave, ready in good:
-            clear.append(bound_of(ready, leave, picture()))
+            fine = picture()
+            clear.append((bound_of(ready, leave, fine), opinion_of(fine)))
             step(note="good")
+        seen = [opinion for _, opinion in clear if opinion is not None]
+        limit = None if segmenter is None or not seen else SegmenterLimit(score=max(seen), graph=segmenter)
         for number in range(tried):
             kind = list(PASTES)[number % len(PASTES)]
             picture, leave, ready = good[number // len(PASTES) % len(good)]
@@ -88,7 +102,8 @@ def cascade_limits(
             bound = bound_of(ready, leave, spoilt)
             # what E alone rejects, the plan rejects: only the others have to be inpainted to know
             if bound >= upper or _score(ready, place, leave, spoilt, name, cache) >= threshold:
-                rejected.append(bound)
+                opinion = None if limit is None else opinion_of(spoilt)
+                rejected.append(math.inf if limit and opinion is not None and opinion > limit.score else bound)
             step(note=kind)
     found = lower_limit(rejected, rate)
     if found is None:
@@ -97,8 +112,9 @@ def cascade_limits(
             f"{needed(rate)}"
         )
     lower, kept = min(found[0], upper), found[1]
-    decided = float(np.mean([bound < lower or bound >= upper for bound in clear]))
+    decided = float(np.mean([bound < lower or bound >= upper for bound, _ in clear]))
     return CascadeLimits(
+        segmenter=limit,
         lower=lower,
         upper=upper,
         miss_rate=kept,

@@ -91,8 +91,11 @@ class Outcome:
             return ""
         if isinstance(found, str):
             return f"; no cascade: {found}"
+        agrees = ""
+        if found.segmenter is not None:
+            agrees = f" where the segmenter's score is at most {found.segmenter.score:.2g}"
         return (
-            f"; cascade: prototypes decide below {found.lower:.4g} and from {found.upper:.4g} on, which is "
+            f"; cascade: prototypes decide below {found.lower:.4g}{agrees} and from {found.upper:.4g} on, which is "
             f"{100 * found.decided:.0f} % of the good images; at most {100 * found.miss_rate:.2g} % of defects pasted "
             f"into these {found.pictures} pictures, like the {found.defects} used, are passed by them"
         )

@@ -215,13 +215,24 @@ class Monitor(Part):
     images: int = Field(ge=2)
 
 
+class SegmenterLimit(Part):
+    """What the bundle's segmenter may say at most of a part that is passed early.
+
+    score: the segmenter's, 0..1, the highest of the good pictures that the limits were found with. graph: SHA-256 of
+    the segmenter's files, joined by "-"; limits hold for that one only.
+    """
+
+    score: float = Field(ge=0, le=1)
+    graph: str
+
+
 class CascadeLimits(Part):
     """Between which scores of the prototype error alone a part still has to be inpainted; see docs/runtime.md.
 
     lower: good below it; upper: bad from it on. miss_rate: of synthetic defects that the plan rejects, a new one in
     these pictures is passed by E alone with a probability of this at most. defects: synthetic ones that the plan
     rejected, out of `tried` pasted into `pictures` good pictures. decided: share of the good pictures that E alone
-    decides.
+    decides. segmenter: a part below `lower` is passed only where the segmenter agrees; None: it is not asked.
     """
 
     lower: float = Field(ge=0)
@@ -231,6 +242,7 @@ class CascadeLimits(Part):
     tried: int = Field(ge=1)
     pictures: int = Field(ge=1)
     decided: float = Field(ge=0, le=1)
+    segmenter: SegmenterLimit | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> CascadeLimits:

@@ -115,6 +115,11 @@ class Bundle:
             raise BundleError(f'"{self.source}" has no graph "{name}"; it has {_listed(self.manifest.graphs)}')
         return self.manifest.graphs[name]
 
+    def graph_digest(self, name: str) -> str | None:
+        """SHA-256 of a graph's files, joined by "-"; None where the bundle has no graph of that name."""
+        graph = self.manifest.graphs.get(name)
+        return None if graph is None else "-".join(self.manifest.files[file] for file in graph.paths)
+
     def category(self, name: str) -> CategoryEntry:
         """The entry of a category; BundleError listing the known ones when there is none of that name."""
         if name not in self.manifest.categories:

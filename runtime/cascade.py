@@ -5,7 +5,8 @@ score with S at its floor, computed from E alone, is a lower bound of the score:
 
 - from `upper` on, just above the threshold, the part is bad whatever inpainting would find: no good part is rejected
   that the plan would not have rejected;
-- below `lower` it is good with a stated risk: `miss_rate` of the defects that the plan rejects may be passed.
+- below `lower` it is good with a stated risk: `miss_rate` of the defects that the plan rejects may be passed. Where the
+  bundle has a segmenter for the category, it must agree: it sees defects that E does not, so `lower` may be higher.
 
 What lies between the two goes the plan's whole way. A plan without a floor, such as the paper's, has no such bound.
 """
@@ -49,18 +50,31 @@ def bound(error: Floats, weights: Weights, levels: Floats) -> tuple[Floats, floa
     return combined(np.full_like(smooth, weights.map_floor), smooth / levels[1], weights)
 
 
-def decides(limits: CascadeLimits, score: float) -> bool:
-    """Whether a score of `bound` decides by itself. Never where it is no number."""
+def decides(limits: CascadeLimits, score: float, opinion: float | None = None) -> bool:
+    """Whether a score of `bound` decides, with the segmenter's opinion where the limits ask for it.
+
+    Never where one that is needed is missing or no number.
+    """
+    if score < limits.lower and limits.segmenter is not None:
+        return opinion is not None and opinion <= limits.segmenter.score
     return score < limits.lower or score >= limits.upper
 
 
-def category_limits(category: Category, plan: str, precision: str) -> CascadeLimits:
-    """The limits of a category; OptionError where calibration has set none for this plan, precision and seed."""
+def category_limits(category: Category, plan: str, precision: str, segmenter: str | None) -> CascadeLimits:
+    """The limits of a category; OptionError where calibration has set none for this plan, precision and seed.
+
+    segmenter: digest of the bundle's, None where it has none; limits that ask another one are refused too.
+    """
     limits = None if category.calibration is None else category.calibration.cascade
     if limits is None:
         raise OptionError(
             f'--cascade: category "{category.name}" has no limits for plan {plan} at {precision}; run edge-ad '
             "calibrate --cascade 0.02 with it, or leave --cascade out"
+        )
+    if limits.segmenter is not None and limits.segmenter.graph != segmenter:
+        raise OptionError(
+            f'--cascade: the limits of category "{category.name}" were found with another segmenter than the bundle '
+            "has; run edge-ad calibrate --cascade 0.02 again, or leave --cascade out"
         )
     return limits
 

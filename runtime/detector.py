@@ -16,7 +16,7 @@ from edge_ad.images import check_picture, resize_image
 from edge_ad.runtime import cascade, prototypes
 from edge_ad.runtime.category import Category, load_category
 from edge_ad.runtime.clock import Clock
-from edge_ad.runtime.heads import open_heads
+from edge_ad.runtime.heads import Opinion, open_heads
 from edge_ad.runtime.inpaint import Floats, Image, Inpainter, Job, Look
 from edge_ad.runtime.monitor import DriftModel, DriftMonitor, pool
 from edge_ad.runtime.result import Inspection, concluded, to_uint8
@@ -137,7 +137,8 @@ class Detector:
 
     def cascade_limits(self, category: str) -> CascadeLimits:
         """Between which scores of the prototypes a part is inpainted; OptionError where none were calibrated."""
-        return cascade.category_limits(self._category(category), self.plan_name, self.precision)
+        segmenter = self.bundle.graph_digest("segmenter")
+        return cascade.category_limits(self._category(category), self.plan_name, self.precision, segmenter)
 
     def levels(self, category: str) -> Floats:
         """What S and E measure on normal parts, by which the score divides them: float32 2,S,S. See `Levels`."""
@@ -172,7 +173,13 @@ class Detector:
         """
         clock = Clock()
         looks = self._look(images, categories, clock)
-        found = [self._decided_early(look, image, clock) for look, image in zip(looks, images)]
+        opinions: list[Opinion | None] = [None] * len(images)
+        found: list[Inspection | None] = [None] * len(images)
+        if self.cascade:
+            with clock("heads"):
+                opinions = [self._first_opinion(look, image) for look, image in zip(looks, images)]
+            for i, parts in enumerate(zip(looks, images, opinions)):
+                found[i] = self._decided_early(*parts, clock)
         doubtful = [i for i, one in enumerate(found) if one is None]
         jobs = self._inpainter.inpaint([looks[i] for i in doubtful], clock)
         for i, job in zip(doubtful, jobs):
@@ -180,19 +187,23 @@ class Detector:
         inspections = [one for one in found if one is not None]
         if self._heads is not None:
             with clock("heads"):
-                inspections = [self._heads.added(one, image) for one, image in zip(inspections, images)]
+                inspections = [self._heads.added(*parts) for parts in zip(inspections, images, opinions)]
         for inspection in inspections:
             inspection.times.update(clock.shared_by(len(inspections)))
         return inspections
 
-    def _decided_early(self, look: Look, original: Image, clock: Clock) -> Inspection | None:
-        """The decision by prototypes alone; None where there is no cascade, or inpainting is needed."""
-        if not self.cascade:
+    def _first_opinion(self, look: Look, original: Image) -> Opinion | None:
+        """The segmenter's of a part, where the cascade's limits ask for it."""
+        if self._heads is None or self.cascade_limits(look.category.name).segmenter is None:
             return None
+        return self._heads.opinion(original, look.category.name)
+
+    def _decided_early(self, look: Look, original: Image, opinion: Opinion | None, clock: Clock) -> Inspection | None:
+        """The decision by prototypes, and the segmenter's first opinion where limits ask for it; None in doubt."""
         limits = self.cascade_limits(look.category.name)
         with clock("prototypes"):
             score_map, score = cascade.bound(look.error, look.category.weights, look.category.levels)
-        if not cascade.decides(limits, score):
+        if not cascade.decides(limits, score, None if opinion is None else opinion.score):
             return None
         shape = original.shape[0], original.shape[1]
         return concluded(look.category, shape, score_map, score, look.error, look.pooled, stage="prototypes")

@@ -69,9 +69,12 @@ class Heads:
         best = int(likely.argmax())
         return self._outputs[rows[best]][1], float(likely[best])
 
-    def added(self, inspection: Inspection, image: Image) -> Inspection:
-        """The inspection of an image with what the heads say of it; a kind of defect only where it is not good."""
-        opinion = self.opinion(image, inspection.category)
+    def added(self, inspection: Inspection, image: Image, opinion: Opinion | None = None) -> Inspection:
+        """The inspection of an image with what the heads say of it; a kind of defect only where it is not good.
+
+        opinion: the segmenter's, where it was asked before.
+        """
+        opinion = opinion or self.opinion(image, inspection.category)
         if opinion is None:
             return inspection
         kind = None if inspection.verdict == "good" else self.kind(image, inspection.category)

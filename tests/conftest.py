@@ -119,3 +119,24 @@ def base_folder(tmp_path_factory, tiny_base) -> Path:
 def draw_picture():
     """The function that draws `tiny_picture` and its like: seed, side to uint8 side,side,3; even seeds are rings."""
     return picture
+
+
+def _random_heads(folder: Path, seed: int) -> Path:
+    import torch
+
+    from edge_ad.training.checkpoint import write_weights
+    from edge_ad.training.heads.folder import Heads, write_heads
+    from edge_ad.training.heads.network import Classifier, Segmenter
+
+    torch.manual_seed(seed)
+    write_weights(folder / "segmenter.safetensors", Segmenter())
+    write_weights(folder / "classifier.safetensors", Classifier(3))
+    write_heads(Heads(folder, 64, "small", {"ring": ["bar", "spot"], "weave": ["spot"]}, True))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_heads():
+    """The function that writes heads with random weights for the bundle's categories, as a training writes them."""
+    pytest.importorskip("torchvision", reason="heads need the train extra")
+    return _random_heads

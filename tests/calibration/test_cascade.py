@@ -53,6 +53,33 @@ def test_the_command_writes_limits_and_the_verdicts_agree(tiny_bundle, ring_data
             assert second.verdict == "bad"
 
 
+def test_limits_with_a_segmenter_ask_it(tiny_bundle, ring_data, random_heads, tmp_path, capsys):
+    """With the same pictures and defects: it can only take defects from those that E alone would pass."""
+    pytest.importorskip("onnxscript", reason="exporting needs the export extra")
+    from edge_ad.export.heads import add_heads
+
+    (tmp_path / "heads").mkdir()
+    found, calls = [], ("--false-reject", "0.2", *FAST, "--cascade", "0.25")
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "b")
+    for with_heads in (False, True):
+        if with_heads:
+            add_heads(random_heads(tmp_path / "heads", 0), bundle, log=lambda line: None)
+        assert run(["calibrate", str(bundle), str(ring_data), *calls]) == 0
+        found.append(read_manifest(bundle).categories["ring"].calibrations["grouped"]["fp32"].cascade)
+    without, limits = found
+    assert without.segmenter is None
+    assert limits.lower >= without.lower
+    assert limits.decided >= without.decided
+    assert (limits.upper, limits.miss_rate, limits.defects) == (without.upper, without.miss_rate, without.defects)
+    assert "where the segmenter's score is at most" in capsys.readouterr().out
+    detector = Detector.load(bundle, provider="cpu", threads=1, cascade=True)
+    good = [read_image(path) for path in sorted((ring_data / "ring/test/good").iterdir())]
+    opinions = [detector.first_opinion(picture, "ring") for picture in good]
+    assert max(opinions) <= limits.segmenter.score * (1 + 1e-6)
+    early = np.mean([one.stage == "prototypes" for one in detector.inspect_batch(good, ["ring"] * len(good))])
+    assert early > 0
+
+
 def test_a_plan_without_a_bound_and_a_wrong_rate_are_refused(tiny_bundle, ring_data, tmp_path, capsys):
     command = ["calibrate", str(tiny_bundle), str(ring_data), "--work", str(tmp_path / "w"), *FAST]
     assert run([*command, "--plan", "paper", "--cascade", "0.1"]) == 2

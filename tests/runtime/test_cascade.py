@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_ad.bundle import Calibration, CascadeLimits, Weights
+from edge_ad.bundle import Calibration, CascadeLimits, SegmenterLimit, Weights
 from edge_ad.bundle_files import read_manifest, write_manifest
 from edge_ad.cli import run
 from edge_ad.errors import OptionError
@@ -66,6 +66,18 @@ def test_only_a_floor_and_an_error_give_a_bound():
 def test_what_is_no_number_is_not_decided():
     limits = CascadeLimits(lower=1, upper=2, miss_rate=0.1, defects=9, tried=9, pictures=1, decided=0.5)
     assert [decides(limits, score) for score in (0.5, 1.0, 1.5, 2.0, float("nan"))] == [True, False, False, True, False]
+
+
+def test_a_part_is_passed_early_only_where_the_segmenter_agrees():
+    asked = SegmenterLimit(score=0.3, graph="x")
+    limits = CascadeLimits(
+        lower=1, upper=2, miss_rate=0.1, defects=9, tried=9, pictures=1, decided=0.5, segmenter=asked
+    )
+    assert all(decides(limits, 0.5, opinion) for opinion in (0.2, 0.3))
+    assert not any(decides(limits, 0.5, opinion) for opinion in (0.31, float("nan"), None))
+    assert [decides(limits, score, 0.2) for score in (1.0, 1.5, 2.0, float("nan"))] == [False, False, True, False]
+    assert decides(limits, 2.5, 0.9)
+    assert decides(limits, 2.5)  # what the plan rejects is bad whatever the segmenter says
 
 
 @pytest.fixture
