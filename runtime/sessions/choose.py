@@ -17,7 +17,7 @@ PROVIDERS = ("auto", "cpu", "cuda", "trt-rtx", "tensorrt", "openvino")
 #: Those of `PROVIDERS` that compute on a processor; the others need a card.
 ON_PROCESSOR = ("cpu", "openvino")
 # what is rounded to bf16 where the processor has it; distances and scores keep fp32
-_HALF_GRAPHS = ("denoiser", "encoder", "decoder")
+_HALF_GRAPHS = ("denoiser", "encoder", "decoder", "drawing")
 
 
 def choose_provider(provider: str) -> str:

@@ -1,5 +1,6 @@
 """`edge-ad synthesize export`: a generator's graphs draw what PyTorch draws, and are refused where they do not fit."""
 
+import importlib.util
 import json
 import shutil
 from dataclasses import replace
@@ -89,15 +90,42 @@ def test_backgrounds_go_through_the_graph(tmp_path, base_folder, tiny_base):
     assert difference(*both).max() <= 1
 
 
-def test_half_precision_is_verified_and_near(gen, tmp_path):
-    folder = shutil.copytree(gen, tmp_path / "gen")
-    lines: list[str] = []
-    export_generator(folder, GeneratorOptions(precision="fp16"), log=lines.append)  # replaces what was there
+@pytest.fixture(scope="module")
+def half(gen, tmp_path_factory):
+    """A copy exported again, in fp16 and with engines where they can be built; and what was said."""
+    folder, lines = shutil.copytree(gen, tmp_path_factory.mktemp("half") / "gen"), []
+    options = GeneratorOptions(precision="fp16", batch=2)
+    if importlib.util.find_spec("tensorrt_rtx"):
+        options = replace(options, targets=("onnx", "trt-rtx"), capabilities=((8, 6),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_AD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        export_generator(folder, options, log=lines.append)  # replaces what was there
+    return folder, lines
+
+
+def test_half_precision_is_verified_and_near(half):
+    folder, lines = half
     assert sum(line.startswith("verified") for line in lines) == 2
     record = load_exported(load_generator(folder))
     assert record.precision == record.graphs["drawing"].precision == "fp16"
     both = drawn_both_ways(folder, "cpu", Sampling(steps=4, cfg=2.0, start="noise"))
     assert difference(*both).mean() < 1
+
+
+def test_engines_are_built_of_the_graphs(half):
+    trt = pytest.importorskip("tensorrt_rtx", reason="needs the trt-rtx extra")
+    from edge_ad.runtime.engines.header import header_problem
+    from edge_ad.runtime.sessions.card import card_capability
+
+    generator = load_generator(half[0])
+    (entry,) = load_exported(generator).engines.values()
+    assert (entry.compute_capability, entry.version) == ("8.6", trt.__version__)
+    assert entry.profiles["drawing"] == [{"B": (1, 2, 3), "C": (1, 2, 2)}]
+    for file in entry.files.values():
+        assert header_problem(trt, half[0] / "exported" / file) == ""
+    if card_capability() is None:
+        with pytest.raises(OptionError, match="no NVIDIA card"):
+            GraphPainter(generator, "trt-rtx")
 
 
 def test_pairs_may_come_from_both(gen, tmp_path):
@@ -163,23 +191,3 @@ def test_what_does_not_fit_is_refused(gen, tmp_path, capsys, monkeypatch):
     assert load_exported(load_generator(gen)).precision == "fp32"
     with pytest.raises(OptionError, match="--max-batch"):
         export_generator(gen, GeneratorOptions(batch=0))
-
-
-def test_engines_are_built_of_the_graphs(gen, tmp_path, monkeypatch):
-    trt = pytest.importorskip("tensorrt_rtx", reason="needs the trt-rtx extra")
-    from edge_ad.runtime.engines.header import header_problem
-    from edge_ad.runtime.sessions.card import card_capability
-
-    monkeypatch.setenv("EDGE_AD_CACHE", str(tmp_path / "cache"))
-    folder = shutil.copytree(gen, tmp_path / "gen")
-    options = GeneratorOptions(targets=("onnx", "trt-rtx"), capabilities=((8, 6),), batch=2)
-    export_generator(folder, options, log=lambda _: None)
-    generator = load_generator(folder)
-    (entry,) = load_exported(generator).engines.values()
-    assert (entry.compute_capability, entry.version) == ("8.6", trt.__version__)
-    assert entry.profiles["drawing"] == [{"B": (1, 2, 3), "C": (1, 2, 2)}]
-    for file in entry.files.values():
-        assert header_problem(trt, folder / "exported" / file) == ""
-    if card_capability() is None:
-        with pytest.raises(OptionError, match="no NVIDIA card"):
-            GraphPainter(generator, "trt-rtx")

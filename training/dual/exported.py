@@ -159,8 +159,7 @@ def _sessions(folder: Path, record: Exported, provider: str, gen: Path) -> dict[
     opened = {}
     for name, graph in record.graphs.items():
         digest = "-".join(record.files[file] for file in graph.paths)
-        # many steps one after another, each from the last one's rounding: bf16 is not let into the network
-        opened[name] = open_session(name, folder / graph.file, graph, provider, options, digest, half=name == "decoder")
+        opened[name] = open_session(name, folder / graph.file, graph, provider, options, digest)
     return opened
 
 
