@@ -26,7 +26,7 @@ from edge_ad.runtime.engines.profiles import Profile
 from edge_ad.runtime.sessions.base import SessionOptions
 from edge_ad.runtime.sessions.choose import open_session
 from edge_ad.runtime.verify import HALF_TOLERANCE, check_session
-from edge_ad.training.dual.exported import FOLDER, Exported, write_exported
+from edge_ad.training.dual.exported import FOLDER, PROMPTS, Exported, write_exported
 from edge_ad.training.dual.fuse import fuse_branches
 from edge_ad.training.dual.generator import load_generator, load_model
 from edge_ad.training.dual.model import DualModel
@@ -77,7 +77,7 @@ def export_generator(gen: Path, options: GeneratorOptions, *, log: Log = print) 
         base.vae.to(torch.float16)
         model.to(torch.float16)
     with atomic_folder(generator.folder / FOLDER) as folder:
-        np.save(folder / "prompts.npy", prompts, allow_pickle=False)
+        np.save(folder / PROMPTS, prompts, allow_pickle=False)
         graphs: dict[str, Graph] = {}
         for case in cases:
             began = time.perf_counter()

@@ -176,10 +176,8 @@ class Detector:
         opinions: list[Opinion | None] = [None] * len(images)
         found: list[Inspection | None] = [None] * len(images)
         if self.cascade:
-            with clock("heads"):
-                opinions = [self._first_opinion(look, image) for look, image in zip(looks, images)]
-            for i, parts in enumerate(zip(looks, images, opinions)):
-                found[i] = self._decided_early(*parts, clock)
+            opinions = [self._first_opinion(look, image, clock) for look, image in zip(looks, images)]
+            found = [self._decided_early(*parts, clock) for parts in zip(looks, images, opinions)]
         doubtful = [i for i, one in enumerate(found) if one is None]
         jobs = self._inpainter.inpaint([looks[i] for i in doubtful], clock)
         for i, job in zip(doubtful, jobs):
@@ -192,11 +190,12 @@ class Detector:
             inspection.times.update(clock.shared_by(len(inspections)))
         return inspections
 
-    def _first_opinion(self, look: Look, original: Image) -> Opinion | None:
+    def _first_opinion(self, look: Look, original: Image, clock: Clock) -> Opinion | None:
         """The segmenter's of a part, where the cascade's limits ask for it."""
-        if self._heads is None or self.cascade_limits(look.category.name).segmenter is None:
+        if self.cascade_limits(look.category.name).segmenter is None or self._heads is None:
             return None
-        return self._heads.opinion(original, look.category.name)
+        with clock("heads"):
+            return self._heads.opinion(original, look.category.name)
 
     def _decided_early(self, look: Look, original: Image, opinion: Opinion | None, clock: Clock) -> Inspection | None:
         """The decision by prototypes, and the segmenter's first opinion where limits ask for it; None in doubt."""

@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_refused(gen, tmp_path, capsys, monkeypatch):
     with pytest.raises(InputError, match="another training"):
         load_exported(load_generator(copy))
     record.write_text(json.dumps({**entry, "files": {}}))
-    with pytest.raises(BundleError, match="does not list its graphs"):
+    with pytest.raises(BundleError, match="does not list all of its files"):
         load_exported(load_generator(copy))
     record.write_text("{")
     with pytest.raises(BundleError, match="damaged"):

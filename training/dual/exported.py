@@ -37,8 +37,8 @@ from edge_ad.version import __version__
 
 SCHEMA = 1
 FOLDER, RECORD = "exported", "exported.json"
-ROWS = {"drawing": "B", "decoder": "K"}
-"""The graphs, and the axis of each that grows with the pairs of a batch."""
+GRAPHS = {"drawing", "decoder"}
+PROMPTS = "prompts.npy"
 
 
 class Exported(Part):
@@ -84,10 +84,10 @@ def load_exported(generator: Generator) -> Exported:
         raise BundleError(f"{path} is damaged ({error.errors()[0]['msg']}); {again}") from error
     if record.schema_version > SCHEMA:
         raise BundleError(f"{path} was made by a newer edge-ad (schema {record.schema_version}): upgrade edge-ad")
-    listed = {name for graph in record.graphs.values() for name in graph.paths}
+    listed = {PROMPTS} | {name for graph in record.graphs.values() for name in graph.paths}
     listed |= {name for engine in record.engines.values() for name in engine.files.values()}
-    if set(record.graphs) != set(ROWS) or not listed <= set(record.files):
-        raise BundleError(f"{path} is damaged (it does not list its graphs); {again}")
+    if set(record.graphs) != GRAPHS or not listed <= set(record.files):
+        raise BundleError(f"{path} is damaged (it does not list all of its files); {again}")
     for name, digest in record.files.items():
         target = (folder / name).resolve()
         if not target.is_relative_to(folder.resolve()) or not target.is_file() or sha256_file(target) != digest:
@@ -115,7 +115,7 @@ class GraphPainter:
         folder = generator.folder / FOLDER
         self.provider = choose_provider(provider)
         self._sessions = _sessions(folder, record, self.provider, generator.folder)
-        self._prompts = np.load(folder / "prompts.npy", allow_pickle=False)
+        self._prompts = np.load(folder / PROMPTS, allow_pickle=False)
         self._batch = record.batch if self.provider in ("trt-rtx", "tensorrt") else None
 
     def paint(
@@ -160,6 +160,8 @@ def _sessions(folder: Path, record: Exported, provider: str, gen: Path) -> dict[
     for name, graph in record.graphs.items():
         digest = "-".join(record.files[file] for file in graph.paths)
         opened[name] = open_session(name, folder / graph.file, graph, provider, options, digest)
+        if [sha256_file(folder / file) for file in graph.paths] != [record.files[file] for file in graph.paths]:
+            raise BundleError(f"{folder}: {graph.file} has changed since it was verified; start again")
     return opened
 
 
