@@ -10,8 +10,8 @@ Heads are trained on good pictures and, in turn, on:
 - `crop_paste`: its defects pasted into good pictures (Lin et al. 2021), as many pairs a defect as are generated;
 - `cut_paste`, `noise_texture`: defects that no real pair is needed for (CutPaste, DRAEM), as many a category as are
   generated; they know no kinds of defects, so they have no accuracy;
-- `dual`: the generated pairs; `dual_blend`, with `--start good` and `paste`: the same drawings, kept good outside their
-  defects (`generate --blend`); with `+real` the real third too.
+- `dual`: the generated pairs; `dual_all`: as many without the rejection of faint ones, whose defect cannot be told from
+  what is good; with `+real` the real third too.
 
 WORK keeps everything and is taken up again; WORK/synthesis.json and synthesis.md hold the figures, WORK/sheets/ the
 contact sheets: real training pairs first, then generated ones.
@@ -50,15 +50,16 @@ from edge_ad.training.pretrain.draw.demo import write_demo_set
 from edge_ad.training.quiet import quiet_libraries
 
 ACROSS = 8
-BLENDED = "dual_blend"
-SOURCES = ("real", "crop_paste", "cut_paste", "noise_texture", "dual", "dual+real", BLENDED, f"{BLENDED}+real")
+UNSORTED = "dual_all"
+SOURCES = ("real", "crop_paste", "cut_paste", "noise_texture", "dual", "dual+real", UNSORTED)
 PASTED = ("cut_paste", "noise_texture")
 
 
 def one_defect(data: Path, work: Path, name: str, settings: DualSettings, drawing: GenerateSettings) -> dict:
     """Train (or take up), generate and score one "category/defect": the figures, seconds of training and of drawing."""
     category, defect = name.split("/")
-    gen, made = work / "generators" / category / defect, work / "pairs" / (BLENDED if drawing.blend else "dual")
+    gen = work / "generators" / category / defect
+    made = work / "pairs" / ("dual" if drawing.rules.visible else UNSORTED)
     began = time.monotonic()
     if not (gen / "generator.json").is_file():
         train_generator(data, gen, category, defect, settings)
@@ -77,7 +78,7 @@ def one_defect(data: Path, work: Path, name: str, settings: DualSettings, drawin
         picture = read_image(places.image(number))
         columns.append((picture, read_mask(places.mask(number), picture.shape[:2])))
     sheet = contact_sheet([[picture, outlined(picture, mask)] for picture, mask in columns], across=len(columns))
-    write_image(work / "sheets" / f"{category}-{defect}{'-blend' * drawing.blend}.png", sheet)
+    write_image(work / "sheets" / f"{category}-{defect}{'' if drawing.rules.visible else '-all'}.png", sheet)
     return {
         **(score(made, gen)[name] if counts["accepted"] else {}),
         "training_pairs": len(generator.trained_on),
@@ -216,13 +217,12 @@ def main(
         click.echo(text)
 
     wanted = sources.split(",")
-    if start not in ("good", "paste"):
-        wanted = [source for source in wanted if BLENDED not in source]
     for name in names:
         drawing = GenerateSettings(count=count, sampling=sampling, tries=tries)
         results[name] = one_defect(data, out, name, settings, drawing)
-        if any(BLENDED in source for source in wanted):
-            results[f"{name} blended"] = one_defect(data, out, name, settings, replace(drawing, blend=True))
+        if UNSORTED in wanted:
+            every = replace(drawing, rules=replace(drawing.rules, visible=0.0))
+            results[f"{name}, faint ones too"] = one_defect(data, out, name, settings, every)
         keep()
     if with_heads:
         size = load_generator(out / "generators" / names[0]).image_size

@@ -98,8 +98,8 @@ def train_command(
 )
 @click.option("--sam", "sam_model", default="facebook/sam-vit-base", show_default=True,
               help="Folder or hub id of a Segment Anything model, for --masks sam.")  # fmt: skip
-@click.option("--blend", is_flag=True,
-              help="With --start good or paste: keep the good picture outside the drawn defect.")  # fmt: skip
+@click.option("--visible", default=0.7, show_default=True, type=FloatRange(0, 1),
+              help="Mask alignment that a pair must have, so that its defect can be seen; 0 asks nothing.")  # fmt: skip
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(min=1), help="Pairs drawn at once.")
 @click.option("--tries", default=4, show_default=True, type=click.IntRange(min=1),
               help="Drawings at most for each pair that is asked for.")  # fmt: skip
@@ -109,7 +109,7 @@ def train_command(
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 def generate_command(
     gen: Path, out: Path, count: int, steps: int, solver: str, cfg: float | None, start: Any, strength: float | None,
-    masks: Any, sam_model: str, blend: bool, batch: int, tries: int, device: str, provider: str, seed: int,
+    masks: Any, sam_model: str, visible: float, batch: int, tries: int, device: str, provider: str, seed: int,
 ) -> None:  # fmt: skip
     """Draw pairs of picture and mask with the generator GEN, in the layout of MVTec AD.
 
@@ -118,6 +118,7 @@ def generate_command(
     """
     from edge_ad.training.dual.generate import GenerateSettings, generate
     from edge_ad.training.dual.generator import load_generator
+    from edge_ad.training.dual.masks import MaskRules
     from edge_ad.training.dual.sample import Sampling
     from edge_ad.training.quiet import quiet_libraries
 
@@ -127,8 +128,8 @@ def generate_command(
         strength = 0.6 if start in ("good", "paste") else 1.0
     sampling = Sampling(steps=steps, solver=solver, cfg=guidance, seed=seed, start=start, strength=strength)
     settings = GenerateSettings(
-        count=count, sampling=sampling, batch=batch, masks=masks, sam_model=sam_model, blend=blend, tries=tries,
-        device=device, provider=provider,
+        count=count, sampling=sampling, batch=batch, masks=masks, sam_model=sam_model, tries=tries, device=device,
+        provider=provider, rules=MaskRules(visible=visible),
     )  # fmt: skip
     manifest = generate(gen, out, settings)
     counts = dict(manifest["counts"])

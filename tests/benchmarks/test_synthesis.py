@@ -33,14 +33,14 @@ def test_from_data_to_tables(synthesis, tiny_base, tmp_path):
         "--out", str(work), "--data", str(data), "--base", str(tmp_path / "base"), "--steps", "1", "--batch", "1",
         "--views", "2", "--defects", "filter_cloth/hole,filter_cloth/stain", "--count", "2", "--tries", "3",
         "--sampling-steps", "1", "--start", "paste", "--strength", "0.05", "--cfg", "1", "--heads", "--head-steps", "1",
-        "--head-batch", "2", "--seeds", "2", "--sources", "real,crop_paste,cut_paste,dual,dual_blend",
+        "--head-batch", "2", "--seeds", "2", "--sources", "real,crop_paste,cut_paste,dual,dual_all",
     ]  # fmt: skip
     CliRunner().invoke(synthesis.main, arguments, catch_exceptions=False)
     stored = json.loads((work / "synthesis.json").read_text())
     assert set(stored["pairs"]) == {
-        f"filter_cloth/{defect}{blended}" for defect in ("hole", "stain") for blended in ("", " blended")
+        f"filter_cloth/{defect}{sorting}" for defect in ("hole", "stain") for sorting in ("", ", faint ones too")
     }
-    assert set(stored["heads"]) == {"real", "crop_paste", "cut_paste", "dual", "dual_blend"}
+    assert set(stored["heads"]) == {"real", "crop_paste", "cut_paste", "dual", "dual_all"}
     assert set(stored["heads"]["real"]) == {"0", "1"}
     assert 0 <= stored["heads"]["real"]["0"]["filter_cloth"]["accuracy"] <= 1
     assert stored["heads"]["cut_paste"]["0"]["filter_cloth"]["accuracy"] is None

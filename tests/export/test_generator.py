@@ -27,7 +27,7 @@ from edge_ad.training.dual.model import DualModel, DualShape  # noqa: E402
 from edge_ad.training.dual.sample import Sampling, TorchPainter, draw  # noqa: E402
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "ff.net.2")
-RULES = MaskRules(smallest=0.0, largest=1.0, agreement=0.0)
+RULES = MaskRules(smallest=0.0, largest=1.0, agreement=0.0, visible=0.0)
 
 
 def write(folder, base_folder, tiny_base, background):

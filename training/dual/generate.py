@@ -29,6 +29,7 @@ from edge_ad.images import Mask, Picture, read_image, read_mask, write_image
 from edge_ad.progress import progress
 from edge_ad.runtime.sessions.choose import PROVIDERS
 from edge_ad.training.base import Base, load_base
+from edge_ad.training.dual.alignment import Alignment
 from edge_ad.training.dual.generator import CHANNELS, Generator, load_generator, load_model
 from edge_ad.training.dual.masks import (
     MaskKind,
@@ -37,9 +38,9 @@ from edge_ad.training.dual.masks import (
     SalientObject,
     agreement,
     attention_mask,
-    blend,
     rejection,
     threshold_mask,
+    visible,
 )
 from edge_ad.training.dual.pairs import anomaly_part, encode, to_tensor
 from edge_ad.training.dual.sam import SegmentAnything
@@ -68,8 +69,6 @@ class GenerateSettings:
         masks: where masks come from: "threshold" of the part, "attention", "u2net" (with rembg), or "sam".
         sam_model: folder or hub id of a Segment Anything model, for "sam".
         rules: of masks and rejections.
-        blend: a pair that was begun from a good picture keeps it outside its defect, see
-            `edge_ad.training.dual.masks.blend`.
         tries: at most this many pairs are drawn for each that is asked for.
         device: "auto", "cpu" or "cuda".
         provider: "torch", or what runs the generator's exported graphs, see `edge_ad.training.dual.exported`. Pictures
@@ -82,7 +81,6 @@ class GenerateSettings:
     masks: MaskKind = "threshold"
     sam_model: str = "facebook/sam-vit-base"
     rules: MaskRules = field(default_factory=MaskRules)
-    blend: bool = False
     tries: int = 4
     device: str = "auto"
     provider: str = "torch"
@@ -145,10 +143,9 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
     rejects: list[list[Picture]] = []
     accepted = sum(record["rejected"] is None for record in records)
     if accepted < settings.count:
-        salient = _segmenter(settings)
+        judge = Judge(generator, settings, places)
         base, painter = _painter(generator, settings)
-        net = None if generator.texture else FeatureNet("lite0")
-        backgrounds = _backgrounds(generator, base, net) if generator.shape.background else None
+        backgrounds = _backgrounds(generator, base) if generator.shape.background else None
         begin = make_start(generator, base, settings.sampling)
         limit = settings.count * settings.tries
         _write_manifest(places, generator, settings, key, records)  # from here on the folder is this generation's
@@ -163,10 +160,10 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
                 for row, number in enumerate(numbers):
                     if accepted == settings.count:
                         break
-                    record, picture, mask = _judge(drawn, row, number, settings, salient, net, places)
+                    record, mask = judge(drawn, row, number)
                     records.append(record)
                     if record["rejected"]:
-                        rejects = [*rejects[: SHEET - 1], _column(picture, mask, drawn.parts[row])]
+                        rejects = [*rejects[: SHEET - 1], _column(drawn.pictures[row], mask, drawn.parts[row])]
                     else:
                         accepted += 1
                         tick(1, f"{len(records) - accepted} rejected")
@@ -185,42 +182,55 @@ def generate(gen: Path, out: Path, settings: GenerateSettings) -> dict[str, Any]
     return manifest
 
 
-def _judge(
-    drawn: Drawn,
-    row: int,
-    number: int,
-    settings: GenerateSettings,
-    salient: PartSegmenter | None,
-    net: FeatureNet | None,
-    places: Places,
-) -> tuple[dict[str, Any], Picture, Mask]:
-    """The record, picture and mask of one drawn pair, its files written if it is accepted."""
-    picture, part, good = drawn.pictures[row], drawn.parts[row], drawn.good[row]
-    if salient is not None:
-        mask = salient(part, settings.rules)
-    elif drawn.maps is not None:
-        mask = attention_mask(drawn.maps[row], len(picture), settings.rules)
-    else:
-        mask = threshold_mask(part, settings.rules)
-    alike = agreement(picture, part, mask)
-    if settings.blend and good is not None:
-        picture = blend(picture, good, mask)
-    # each picture is segmented by itself, so that the batch changes nothing
-    front = None if net is None else foregrounds([picture], net, "object")[0][0]
-    reason = rejection(mask, front, alike, settings.rules)
-    record: dict[str, Any] = {
-        "number": number,
-        "rejected": reason,
-        "mask_share": round(float(mask.mean()), 6),
-        "agreement": alike,
-    }
-    if reason is None:
-        write_image(places.part(number), part)
-        write_image(places.mask(number), mask)
-        write_image(places.image(number), picture)
-        record["image"] = places.image(number).relative_to(places.out).as_posix()
-        record["mask"] = places.mask(number).relative_to(places.out).as_posix()
-    return record, picture, mask
+class Judge:
+    """Makes the mask of a drawn pair, accepts or rejects it, and writes it if it is accepted.
+
+    Args:
+        generator: its good pictures and training pairs tell what a visible defect is.
+        settings: what to do.
+        places: where files go.
+    """
+
+    def __init__(self, generator: Generator, settings: GenerateSettings, places: Places) -> None:
+        self._texture = generator.texture
+        self._settings = settings
+        self._places = places
+        self._salient = _segmenter(settings)
+        self._net = FeatureNet("lite0")
+        good = generator.good() if settings.rules.visible > 0 else []
+        self._alignment = Alignment(self._net, good) if good else None
+        real = self._alignment.of_pairs(generator.pairs()) if self._alignment else []
+        self._least = visible(real, settings.rules)
+
+    def __call__(self, drawn: Drawn, row: int, number: int) -> tuple[dict[str, Any], Mask]:
+        """The record and the mask of one pair of a batch; `number` is the pair's."""
+        picture, part, rules = drawn.pictures[row], drawn.parts[row], self._settings.rules
+        if self._salient is not None:
+            mask = self._salient(part, rules)
+        elif drawn.maps is not None:
+            mask = attention_mask(drawn.maps[row], len(picture), rules)
+        else:
+            mask = threshold_mask(part, rules)
+        # each picture is segmented by itself, so that the batch changes nothing
+        front = None if self._texture else foregrounds([picture], self._net, "object")[0][0]
+        alike = agreement(picture, part, mask)
+        alignment = self._alignment(picture, mask) if self._alignment else None
+        reason = rejection(mask, front, alike, alignment, self._least, rules)
+        record: dict[str, Any] = {
+            "number": number,
+            "rejected": reason,
+            "mask_share": round(float(mask.mean()), 6),
+            "agreement": alike,
+            "alignment": None if alignment is None else round(alignment, 4),
+        }
+        if reason is None:
+            places = self._places
+            write_image(places.part(number), part)
+            write_image(places.mask(number), mask)
+            write_image(places.image(number), picture)
+            record["image"] = places.image(number).relative_to(places.out).as_posix()
+            record["mask"] = places.mask(number).relative_to(places.out).as_posix()
+        return record, mask
 
 
 def _painter(generator: Generator, settings: GenerateSettings) -> tuple[Base, Painter]:
@@ -243,12 +253,12 @@ def _segmenter(settings: GenerateSettings) -> PartSegmenter | None:
     return SegmentAnything(settings.sam_model, find_device(settings.device)) if settings.masks == "sam" else None
 
 
-def _backgrounds(generator: Generator, base: Any, net: FeatureNet | None) -> Tensor:
+def _backgrounds(generator: Generator, base: Any) -> Tensor:
     """Latents of the good pictures' backgrounds I_b = (1 - M_f) × I, M,4,h,w."""
     good = generator.good()
-    if net is None or not good:
+    if not good:
         raise InputError(f"{generator.folder} has no good pictures to take backgrounds from; train it again")
-    masks, _ = foregrounds(good, net, "object")
+    masks, _ = foregrounds(good, FeatureNet("lite0"), "object")
     behind = ~torch.from_numpy(np.stack(masks))[:, None]
     return encode(base, anomaly_part(to_tensor(np.stack(good)), behind))
 
@@ -257,8 +267,6 @@ def _key(generator: Generator, settings: GenerateSettings) -> str:
     made_of = [generator.digest, asdict(settings.sampling), settings.masks, asdict(settings.rules)]
     if settings.masks == "sam":
         made_of.append(settings.sam_model)
-    if settings.blend:
-        made_of.append("blend")
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 
@@ -299,7 +307,6 @@ def _write_manifest(
                       "prompts": list(generator.prompts), "adapter_sha256": generator.digest},
         "sampling": asdict(settings.sampling),
         "masks": settings.masks,
-        "blend": settings.blend,
         "rules": asdict(settings.rules),
         "seeds": "the noise of pair number n comes from numpy.random.default_rng([seed, n, 13])",
         "counts": {"accepted": counts.pop("accepted", 0), **dict(sorted(counts.items()))},
@@ -327,10 +334,6 @@ def _write_sheet(places: Places, records: list[dict[str, Any]]) -> None:
 def _check(settings: GenerateSettings) -> None:
     if settings.count < 1 or settings.batch < 1 or settings.tries < 1:
         raise OptionError("--count, --batch and --tries must be 1 or more")
-    if settings.blend and settings.sampling.start not in ("good", "paste"):
-        raise OptionError(
-            "--blend keeps the good picture that pairs are begun from: give --start good or paste with it"
-        )
     if settings.provider not in ("torch", *PROVIDERS):
         raise OptionError(f'--provider "{settings.provider}" is not known; use torch, {", ".join(PROVIDERS)}')
     if settings.provider != "torch" and settings.masks == "attention":

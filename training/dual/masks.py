@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -13,7 +14,7 @@ from edge_ad.training.foreground import otsu
 from edge_ad.training.foreground_rembg import open_u2net
 
 MaskKind = Literal["threshold", "attention", "u2net", "sam"]
-Reason = Literal["empty", "off-object", "whole", "apart"]
+Reason = Literal["empty", "off-object", "whole", "apart", "faint"]
 
 
 class PartSegmenter(Protocol):
@@ -36,6 +37,8 @@ class MaskRules:
         on_object: at least this share of a mask lies on the object.
         agreement: picture and part are this alike inside the mask, see `agreement`; less, and the branches have drawn
             two different things.
+        visible: the pair's `Alignment` is at least this, or that of the least visible training pair, see `visible`: in
+            fewer the defect cannot be seen, and a mask of what cannot be seen teaches the wrong thing. 0 keeps all.
     """
 
     floor: float = 20.0
@@ -45,6 +48,7 @@ class MaskRules:
     largest: float = 0.6
     on_object: float = 0.5
     agreement: float = 0.7
+    visible: float = 0.7
 
 
 def threshold_mask(part: Picture, rules: MaskRules) -> Mask:
@@ -111,28 +115,6 @@ class SalientObject:
         return clean(self._salient(part), rules)
 
 
-def blend(picture: Picture, good: Picture, mask: Mask) -> Picture:
-    """A drawn picture where its defect is, and the good picture that it was begun from elsewhere.
-
-    The seam lies outside the mask and is soft: the mask is widened by 2 % of the side, its edge blurred with σ of 1 %.
-
-    Args:
-        picture: uint8 S,S,3.
-        good: of the same size.
-        mask: bool S,S.
-
-    Returns:
-        uint8 S,S,3.
-    """
-    from scipy import ndimage
-
-    away = ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
-    soft = ndimage.gaussian_filter((away <= 0.02 * len(mask)).astype(np.float32), 0.01 * len(mask))
-    weight = np.maximum(soft, mask)[..., None]
-    blended: Picture = (weight * picture + (1 - weight) * good).round().astype(np.uint8)
-    return blended
-
-
 def agreement(picture: Picture, part: Picture, mask: Mask) -> float | None:
     """1 - mean |I - I_a| / 255 inside the mask: whether both branches drew the same defect; None without a mask."""
     if not mask.any():
@@ -141,13 +123,22 @@ def agreement(picture: Picture, part: Picture, mask: Mask) -> float | None:
     return round(1 - float(difference.mean()) / 255, 4)
 
 
-def rejection(mask: Mask, foreground: Mask | None, alike: float | None, rules: MaskRules) -> Reason | None:
+def visible(real: Sequence[float], rules: MaskRules) -> float:
+    """How visible a defect must be: `rules.visible`, or as the least of the training pairs' alignments where less."""
+    return min([rules.visible, *real])
+
+
+def rejection(
+    mask: Mask, foreground: Mask | None, alike: float | None, alignment: float | None, least: float, rules: MaskRules
+) -> Reason | None:
     """Why a pair is no use, or None.
 
     Args:
         mask: bool S,S.
         foreground: the object, bool S,S; None where the product fills the picture.
         alike: the pair's `agreement`.
+        alignment: the pair's `Alignment`, if there are good pictures to tell.
+        least: from `visible`.
         rules: limits.
     """
     share = float(mask.mean())
@@ -159,4 +150,4 @@ def rejection(mask: Mask, foreground: Mask | None, alike: float | None, rules: M
         return "off-object"
     if alike is not None and alike < rules.agreement:
         return "apart"
-    return None
+    return "faint" if alignment is not None and alignment < least else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,32 +44,17 @@ class Sampling:
     strength: float = 1.0
 
 
-class Beginning(NamedTuple):
-    """What a pair is begun from: latents 2,4,h,w of picture and part, and the good picture in them, if it is one."""
-
-    latents: Tensor
-    good: Picture | None = None
-
-
-Begin = Callable[[np.random.Generator], Beginning]
-"""A pair's beginning, from its own generator."""
+Begin = Callable[[np.random.Generator], Tensor]
+"""The latents 2,4,h,w of picture and part that a pair is begun from, from its own generator."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A batch of pairs.
-
-    Attributes:
-        pictures: uint8 B,S,S,3.
-        parts: their anomaly parts, uint8 B,S,S,3.
-        maps: attention maps float32 B,h,w, if asked for.
-        good: the good picture uint8 S,S,3 that each was begun from, or None.
-    """
+    """A batch of pairs: pictures and anomaly parts, uint8 B,S,S,3 each, and attention maps float32 B,h,w if asked."""
 
     pictures: Picture
     parts: Picture
     maps: npt.NDArray[np.float32] | None
-    good: list[Picture | None]
 
 
 class Painter(Protocol):
@@ -170,7 +155,7 @@ def draw(
     except ValueError as error:
         raise OptionError(f"--steps {sampling.steps}: {error}") from error
     with torch.inference_mode():
-        x, chosen, noise, good = _noise(numbers, sampling.seed, base.latent_size, backgrounds, begin, schedule.start)
+        x, chosen, noise = _noise(numbers, sampling.seed, base.latent_size, backgrounds, begin, schedule.start)
     behind = None
     if chosen is not None and noise is not None:
         cumprod = alphas_cumprod(base.scheduler_config)
@@ -178,7 +163,7 @@ def draw(
         behind = [alpha**0.5 * chosen + (1 - alpha) ** 0.5 * noise for alpha in alphas]
     pictures, maps = painter.paint(x, behind, schedule, sampling.cfg, attention)
     levels = ((pictures + 1) * 127.5).round().to(torch.uint8).permute(1, 0, 3, 4, 2).cpu().numpy()
-    return Drawn(levels[0], levels[1], None if maps is None else maps.cpu().numpy(), good)
+    return Drawn(levels[0], levels[1], None if maps is None else maps.cpu().numpy())
 
 
 def _noise(
@@ -188,27 +173,22 @@ def _noise(
     backgrounds: Tensor | None,
     begin: Begin | None,
     weights: tuple[float, float],
-) -> tuple[Tensor, Tensor | None, Tensor | None, list[Picture | None]]:
-    """x_T B,2,4,h,w, each pair's background latents and noise B,4,h,w, and the good picture it is begun from.
-
-    All from the pair's own generator.
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """x_T B,2,4,h,w, and each pair's background latents and noise B,4,h,w, all from the pair's own generator.
 
     weights: √ᾱ and √(1 - ᾱ) of the first timestep (eq. 7 of AnomalySD), for `begin`.
     """
     rows, chosen, behind = [], [], []
-    good: list[Picture | None] = []
     for number in numbers:
         rng = np.random.default_rng([seed, number, 13])
         row = torch.from_numpy(rng.standard_normal((2, 4, side, side), dtype=np.float32))
         if backgrounds is not None:
             chosen.append(int(rng.integers(len(backgrounds))))
             behind.append(rng.standard_normal((4, side, side), dtype=np.float32))
-        found = None if begin is None else begin(rng)
-        if found is not None:
-            row = weights[0] * found.latents + weights[1] * row
-        good.append(None if found is None else found.good)
+        if begin is not None:
+            row = weights[0] * begin(rng) + weights[1] * row
         rows.append(row)
     x = torch.stack(rows)
     if backgrounds is None:
-        return x, None, None, good
-    return x, backgrounds[torch.tensor(chosen)], torch.from_numpy(np.stack(behind)), good
+        return x, None, None
+    return x, backgrounds[torch.tensor(chosen)], torch.from_numpy(np.stack(behind))

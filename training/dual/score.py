@@ -15,9 +15,8 @@ from torch import Tensor
 from edge_ad.dataset import Sample, category_names, load_dataset, load_known
 from edge_ad.errors import InputError
 from edge_ad.images import Mask, Picture, read_image, read_mask, resize_image, resize_mask
-from edge_ad.metrics import auroc
 from edge_ad.progress import Step, progress
-from edge_ad.runtime.prototypes import PrototypeBank
+from edge_ad.training.dual.alignment import Alignment
 from edge_ad.training.dual.generator import load_generator
 from edge_ad.training.dual.pairs import Pair, defect_samples, first_third, read_pair, to_tensor
 from edge_ad.training.features import FeatureNet
@@ -92,37 +91,6 @@ def ic_lpips(
     }
 
 
-def mask_alignment(net: FeatureNet, pairs: Sequence[Pair], good: Sequence[Picture]) -> float | None:
-    """Whether a mask lies where a picture differs from good ones: the mean over pairs of the pixel AUROC of E.
-
-    E (eq. 14 of AnomalySD) is each patch's distance to the nearest patch of the good pictures, resized to the mask. 1
-    is perfect, 0.5 chance. What real pairs of the same defect reach is the figure to compare with.
-
-    Args:
-        net: features ψ.
-        pairs: pictures and masks.
-        good: good pictures of the same size.
-    """
-    bank = PrototypeBank(np.concatenate([_features(net, picture).reshape(_width(net), -1).T for picture in good]))
-    found = []
-    for pair in pairs:
-        error = torch.from_numpy(bank.error_map(_features(net, pair.image)))[None, None]
-        wide = torch.nn.functional.interpolate(error, pair.mask.shape, mode="bilinear", align_corners=False)
-        found.append(auroc(pair.mask, wide[0, 0].numpy()))
-    known = [value for value in found if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _features(net: FeatureNet, picture: Picture) -> npt.NDArray[np.float32]:
-    with torch.inference_mode():
-        found: npt.NDArray[np.float32] = net(torch.tensor(picture)[None])[0].numpy()
-    return found
-
-
-def _width(net: FeatureNet) -> int:
-    return len(_features(net, np.zeros((64, 64, 3), np.uint8)))
-
-
 def score(folder: Path, reference: Path, *, size: int = 256, limit: int = 50) -> dict[str, Any]:
     """Score every defect of a generated data set against the pairs its generator was trained on.
 
@@ -155,17 +123,22 @@ def score(folder: Path, reference: Path, *, size: int = 256, limit: int = 50) ->
                     lpips, [pair.image for pair in generated], [pair.image for pair in known.pairs],
                     limit=limit, tick=tick,
                 )  # fmt: skip
+            aligned = Alignment(features, known.good).of_pairs if known.good else None
             result[f"{category.name}/{defect}"] = {
                 "pairs": len(generated),
                 "training_pairs": len(known.pairs),
                 "lpips": lpips.kind,
                 **found,
-                "alignment": mask_alignment(features, generated, known.good) if known.good else None,
-                "alignment_real": mask_alignment(features, known.pairs, known.good) if known.good else None,
+                "alignment": aligned and _mean(aligned(generated)),
+                "alignment_real": aligned and _mean(aligned(known.pairs)),
             }
     if not result:
         raise InputError(f"--reference {reference} has none of the defects of {folder}; give the generator's folder")
     return result
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _pairs(samples: Sequence[Sample], size: int) -> Iterator[Pair]:

@@ -11,7 +11,7 @@ from edge_ad.images import Mask, Picture
 from edge_ad.training.base import Base
 from edge_ad.training.dual.generator import Generator
 from edge_ad.training.dual.pairs import Pair, anomaly_part, encode, to_tensor
-from edge_ad.training.dual.sample import Begin, Beginning, Sampling
+from edge_ad.training.dual.sample import Begin, Sampling
 
 
 def make_start(generator: Generator, base: Base, sampling: Sampling) -> Begin | None:
@@ -38,17 +38,17 @@ def make_start(generator: Generator, base: Base, sampling: Sampling) -> Begin | 
     if sampling.start == "mean":
         latents = torch.stack([pair_latents(base, pair.image, pair.mask) for pair in pairs])
         mean = latents.mean((0, 3, 4))[:, :, None, None].expand(latents.shape[1:])
-        return lambda rng: Beginning(mean)
+        return lambda rng: mean
     if not good:
         raise InputError(f"{generator.folder} has no good pictures; --start {sampling.start} begins with one")
     empty = np.zeros(good[0].shape[:2], bool)
     if sampling.start == "good":
-        fine = [Beginning(pair_latents(base, picture, empty), picture) for picture in good]
+        fine = [pair_latents(base, picture, empty) for picture in good]
         return lambda rng: fine[int(rng.integers(len(fine)))]
 
-    def begin(rng: np.random.Generator) -> Beginning:
+    def begin(rng: np.random.Generator) -> Tensor:
         picture, pair = good[int(rng.integers(len(good)))], pairs[int(rng.integers(len(pairs)))]
-        return Beginning(pair_latents(base, *crop_paste(picture, pair, rng, anywhere=generator.texture)), picture)
+        return pair_latents(base, *crop_paste(picture, pair, rng, anywhere=generator.texture))
 
     return begin
 

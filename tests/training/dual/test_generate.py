@@ -16,11 +16,13 @@ from edge_ad.commands.synthesize import command  # noqa: E402
 from edge_ad.dataset import load_dataset  # noqa: E402
 from edge_ad.errors import BundleError, EdgeAdError, InputError, OptionError  # noqa: E402
 from edge_ad.images import read_image, read_mask  # noqa: E402
+from edge_ad.training.dual.alignment import Alignment  # noqa: E402
 from edge_ad.training.dual.generate import GenerateSettings, generate  # noqa: E402
 from edge_ad.training.dual.generator import load_generator  # noqa: E402
 from edge_ad.training.dual.masks import MaskRules  # noqa: E402
 from edge_ad.training.dual.sample import Sampling  # noqa: E402
 from edge_ad.training.dual.score import score  # noqa: E402
+from edge_ad.training.features import FeatureNet  # noqa: E402
 
 # a network with random weights draws no defect: its attention still makes masks, and any mask will do
 SETTINGS = GenerateSettings(
@@ -28,7 +30,7 @@ SETTINGS = GenerateSettings(
     sampling=Sampling(steps=2),
     batch=2,
     masks="attention",
-    rules=MaskRules(largest=1.0, agreement=0.0),
+    rules=MaskRules(largest=1.0, agreement=0.0, visible=0.0),
     device="cpu",
 )
 
@@ -133,25 +135,19 @@ def test_rejected_pairs_are_counted_and_shown(gen, tmp_path):
     assert not (tmp_path / "set" / "filter_cloth").exists()
 
 
-def test_a_blended_pair_keeps_its_good_picture(gen, tmp_path, capsys):
-    settings = replace(SETTINGS, count=1, sampling=Sampling(steps=2, cfg=1, start="paste", strength=0.5))
-    made = [generate(gen, tmp_path / str(on), replace(settings, blend=on)) for on in (False, True)]
-    assert [manifest["blend"] for manifest in made] == [False, True]
-    drawn, blended = (
-        read_image(tmp_path / str(on) / manifest["attempts"][0]["image"]).astype(int)
-        for on, manifest in zip((False, True), made)
-    )
-    mask = read_mask(tmp_path / "True" / made[1]["attempts"][0]["mask"], (64, 64))
-    assert abs(blended - drawn)[mask].max() <= 1
-    good = [picture.astype(int) for picture in load_generator(gen).good()]
-    kept = min(abs(blended - picture)[~mask].mean() for picture in good)
-    assert kept < min(abs(drawn - picture)[~mask].mean() for picture in good)
-    with pytest.raises(InputError, match="other settings"):
-        generate(gen, tmp_path / "False", replace(settings, blend=True))
-    assert refused(capsys, "generate", gen, "--out", tmp_path / "new", "--blend") == (
-        2,
-        "edge-ad: --blend keeps the good picture that pairs are begun from: give --start good or paste with it",
-    )
+def test_a_pair_whose_defect_cannot_be_seen_is_faint(gen, tmp_path):
+    settings = replace(SETTINGS, count=4, tries=1)
+    everything = generate(gen, tmp_path / "all", settings)
+    assert {entry["alignment"] for entry in everything["attempts"]} == {None}
+    generator = load_generator(gen)
+    (pair,) = generator.pairs()
+    real = Alignment(FeatureNet("lite0"), generator.good())(pair.image, pair.mask)
+    with pytest.raises(EdgeAdError, match="faint"):  # a network with random weights draws no defect
+        generate(gen, tmp_path / "strict", replace(settings, rules=replace(settings.rules, visible=1.0)))
+    manifest = json.loads((tmp_path / "strict/synthesis/filter_cloth-stain/manifest.json").read_text())
+    assert all(0 < entry["alignment"] < 1 for entry in manifest["attempts"])
+    for entry in manifest["attempts"]:  # no more is asked than of the training pair
+        assert (entry["rejected"] == "faint") == (entry["alignment"] < real)
 
 
 def test_backgrounds_of_good_pictures(base_folder, tmp_path):
@@ -169,7 +165,7 @@ def test_backgrounds_of_good_pictures(base_folder, tmp_path):
     found = load_generator(tmp_path / "gen")
     assert found.shape.background
     assert found.prompts == (f"a flange cover with {defect.replace('_', ' ')}", defect.replace("_", " "))
-    rules = MaskRules(largest=1.0, on_object=0.0, agreement=0.0)
+    rules = MaskRules(largest=1.0, on_object=0.0, agreement=0.0, visible=0.0)
     assert (
         generate(tmp_path / "gen", tmp_path / "set", replace(SETTINGS, count=1, rules=rules))["counts"]["accepted"] == 1
     )

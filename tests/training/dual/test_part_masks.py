@@ -9,10 +9,10 @@ from edge_ad.training.dual.masks import (
     SalientObject,
     agreement,
     attention_mask,
-    blend,
     clean,
     rejection,
     threshold_mask,
+    visible,
 )
 
 RULES = MaskRules()
@@ -54,22 +54,6 @@ def test_a_ground_that_is_not_quite_grey_changes_nothing():
     assert threshold_mask(everything, RULES).mean() > 0.9  # a part that is all defect stays one
 
 
-def test_a_blended_picture_is_drawn_in_the_mask_and_good_away_from_it():
-    rng = np.random.default_rng(0)
-    picture, good = (rng.integers(0, 256, (100, 100, 3), np.uint8) for _ in range(2))
-    mask = np.zeros((100, 100), bool)
-    mask[40:50, 20:60] = True
-    made = blend(picture, good, mask)
-    np.testing.assert_array_equal(made[mask], picture[mask])
-    far = np.ones((100, 100), bool)
-    far[33:57, 13:67] = False
-    np.testing.assert_array_equal(made[far], good[far])
-    seam = ~mask & ~far
-    low, high = np.minimum(picture, good)[seam], np.maximum(picture, good)[seam]
-    assert ((made[seam] >= low) & (made[seam] <= high)).all()
-    np.testing.assert_array_equal(blend(picture, good, np.zeros_like(mask)), good)
-
-
 def test_nothing_but_grey_is_empty():
     assert not threshold_mask(part_of(np.zeros((64, 64), bool)), RULES).any()
 
@@ -102,12 +86,23 @@ def test_reasons_to_reject():
         mask[:height, left : left + width] = True
         return mask
 
-    assert rejection(box(0, 0), front, 0.9, RULES) == "empty"
-    assert rejection(box(0, 90, 90), front, 0.9, RULES) == "whole"
-    assert rejection(box(60, 20), front, 0.9, RULES) == "off-object"
-    assert rejection(box(60, 20), None, 0.9, RULES) is None
-    assert rejection(box(45, 10), front, 0.9, RULES) is None
-    assert rejection(box(45, 10), front, 0.5, RULES) == "apart"
+    def reason(mask, front, alike, alignment=None, least=0.7):
+        return rejection(mask, front, alike, alignment, least, RULES)
+
+    assert reason(box(0, 0), front, 0.9) == "empty"
+    assert reason(box(0, 90, 90), front, 0.9) == "whole"
+    assert reason(box(60, 20), front, 0.9) == "off-object"
+    assert reason(box(60, 20), None, 0.9) is None
+    assert reason(box(45, 10), front, 0.9) is None
+    assert reason(box(45, 10), front, 0.5) == "apart"
+    assert reason(box(45, 10), front, 0.9, 0.69) == "faint"
+    assert reason(box(45, 10), front, 0.9, 0.7) is None
+
+
+def test_no_pair_must_be_more_visible_than_the_training_pairs():
+    assert visible([0.99, 0.95], RULES) == RULES.visible
+    assert visible([0.99, 0.6], RULES) == 0.6
+    assert visible([], RULES) == RULES.visible
 
 
 def test_agreement_by_the_pixel():

@@ -3,8 +3,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edge_ad.training.dual.pairs import Pair, to_tensor  # noqa: E402
-from edge_ad.training.dual.score import ic_lpips, lpips_vectors, mask_alignment, squared_distances  # noqa: E402
+from edge_ad.training.dual.alignment import Alignment  # noqa: E402
+from edge_ad.training.dual.pairs import to_tensor  # noqa: E402
+from edge_ad.training.dual.score import ic_lpips, lpips_vectors, squared_distances  # noqa: E402
 from edge_ad.training.dual.sheet import contact_sheet, outlined  # noqa: E402
 from edge_ad.training.features import FeatureNet  # noqa: E402
 from edge_ad.training.perceptual import PerceptualNet, best_available  # noqa: E402
@@ -73,8 +74,8 @@ def test_alignment_is_high_for_the_true_mask_and_chance_for_another():
     image[mask] = (200, 30, 30)
     features = FeatureNet("lite0")
     good = [cloth(), cloth()]
-    assert mask_alignment(features, [Pair("a", image, mask)], good) > 0.95
-    assert mask_alignment(features, [Pair("a", image, mask[::-1, ::-1])], good) < 0.7
+    assert Alignment(features, good)(image, mask) > 0.95
+    assert Alignment(features, good)(image, mask[::-1, ::-1]) < 0.7
 
 
 def test_contact_sheets():
