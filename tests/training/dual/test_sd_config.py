@@ -15,7 +15,7 @@ from edge_ad.training.dual.masks import MaskRules  # noqa: E402
 from edge_ad.training.dual.sample import Sampling  # noqa: E402
 from edge_ad.training.dual.train import default_settings, train_generator  # noqa: E402
 
-ACCEPTS_ALL = MaskRules(floor=0, smallest=0, largest=1, on_object=0, agreement=0)
+ACCEPTS_ALL = MaskRules(floor=0, smallest=0, largest=1, on_object=0, agreement=0, visible=0)
 NARROW = (32, 32, 64, 64)
 
 
