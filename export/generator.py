@@ -72,7 +72,7 @@ def export_generator(gen: Path, options: GeneratorOptions, *, log: Log = print) 
     cases = _cases(base, model, prompts.shape[2:])
     expected = {case.name: torch_outputs(case) for case in cases}
     fuse_branches(model)
-    memory = {case.name: row_bytes(case.module, case.inputs, _rows(case)) for case in cases}
+    memory = {case.name: row_bytes(case.module, case.inputs, case.rows) for case in cases}
     if options.precision == "fp16":
         base.vae.to(torch.float16)
         model.to(torch.float16)
@@ -107,11 +107,6 @@ def _cases(base: Any, model: DualModel, prompt_shape: tuple[int, int]) -> list[G
         decoder_case(base.vae, channels, base.latent_size, rng),
         drawing_case(model, channels, base.latent_size, prompt_shape, rng),
     ]
-
-
-def _rows(case: GraphCase) -> int:
-    first = next(name for name, axes in case.axes.items() if 0 in axes)
-    return int(case.inputs[first].shape[0])
 
 
 def _verify(folder: Path, name: str, graph: Graph, log: Log) -> None:

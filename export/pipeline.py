@@ -221,7 +221,7 @@ def _write_graphs(
     # PyTorch's numbers are taken in fp32 before anything is converted
     expected = {case.name: torch_outputs(case) for case in cases}
     memory = {
-        case.name: row_bytes(case.module, case.inputs, _rows(case))
+        case.name: row_bytes(case.module, case.inputs, case.rows)
         for case in cases
         if case.name in (*HALF_GRAPHS, "features")
     }
@@ -241,11 +241,6 @@ def _write_graphs(
         size = sum((folder / name).stat().st_size for name in graph.paths)
         log(f"graph {case.name}: {size / 1e6:.1f} MB in {time.perf_counter() - started:.1f} s")
     return graphs
-
-
-def _rows(case: GraphCase) -> int:
-    first = next(name for name, axes in case.axes.items() if 0 in axes)
-    return int(case.inputs[first].shape[0])
 
 
 def _write_categories(

@@ -24,6 +24,12 @@ class GraphCase:
     outputs: tuple[str, ...]
     tolerance: float = 1e-3
 
+    @property
+    def rows(self) -> int:
+        """Rows of the example's batch: the size of the first input whose first axis is free."""
+        first = next(name for name, axes in self.axes.items() if 0 in axes)
+        return int(self.inputs[first].shape[0])
+
 
 def blocks(rng: np.random.Generator, *shape: int, block: int = 8) -> Tensor:
     """A smooth-free but compressible example picture: float32 …,H,W of random `block` x `block` squares in [0, 1].

@@ -70,7 +70,7 @@ def open_sessions(bundle: Bundle, provider: str, options: SessionOptions) -> dic
 def _open(bundle: Bundle, name: str, provider: str, options: SessionOptions) -> Session:
     graph = bundle.manifest.graphs[name]
     # the bundle was verified: its files are what the manifest says
-    digest = "-".join(bundle.manifest.files[file] for file in graph.paths)
+    digest = bundle.graph_digest(name)
     half = not any(other.quantization for other in bundle.manifest.graphs.values())
     session = open_session(name, bundle.file(graph.file), graph, provider, options, digest, half=half)
     if not getattr(session, "from_cache", False):  # the bundle may have been replaced since it was verified

@@ -154,7 +154,7 @@ class GraphPainter:
 
 def _sessions(folder: Path, record: Exported, provider: str, gen: Path) -> dict[str, Session]:
     options = SessionOptions()
-    if provider in ("trt-rtx", "tensorrt") and (provider == "trt-rtx" or _built(record.engines, provider)):
+    if provider == "trt-rtx" or (provider == "tensorrt" and _built(record.engines, provider)):
         return _engine_sessions(folder, record, provider, gen, options)
     opened = {}
     for name, graph in record.graphs.items():
